@@ -1,0 +1,28 @@
+//! The vocabulary of Broca, without I/O: ids, states, retry decisions, the broker envelope and its
+//! subjects, routes, message formatting, time.
+//!
+//! Everything here is a value or a pure function. The adapters (`broca-store`, `broca-bus`, `broca-letta`,
+//! `broca-plugin`) share these types and never each other's.
+
+pub mod agent;
+pub mod clock;
+pub mod delivery;
+pub mod envelope;
+pub mod format;
+pub mod id;
+pub mod incoming;
+pub mod instance;
+pub mod retry;
+pub mod route;
+pub mod state;
+pub mod subject;
+pub mod trace;
+
+pub use agent::{Answer, TurnOutcome, Usage};
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use delivery::{DeliveryError, Profile, Receipt, Response};
+pub use id::{ConversationId, MessageId, OutboxId, ProfileId, ResponseId, TurnId, UserId, WorkerId};
+pub use incoming::{Incoming, Limits, Refusal, Sender};
+pub use instance::Instance;
+pub use state::{IllegalTransition, MessageState, ResponseState, TurnState};
+pub use trace::TraceParent;

@@ -1,0 +1,207 @@
+//! Which agent answers a message, whose timeline it joins, and whether an agent is called at all.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Instance, UserId, format::FormatOptions, retry::RetryPolicy};
+
+/// What is done with a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Answer with the formatted message; no agent is called.
+    #[default]
+    Echo,
+    /// Store the message; no agent is called and nothing is answered.
+    Listen,
+    /// Have the agent answer.
+    Live,
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "echo" => Ok(Self::Echo),
+            "listen" => Ok(Self::Listen),
+            "live" => Ok(Self::Live),
+            _ => Err(format!("'{text}' is no mode: use echo, listen or live")),
+        }
+    }
+}
+
+/// Who shares a conversation, and so an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Each platform profile has its own.
+    Profile,
+    /// Each chat, group, channel or thread has its own.
+    Chat,
+    /// One person has one over all platforms.
+    User,
+    /// Everybody shares one.
+    Agent,
+}
+
+/// What a route is chosen by.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    pub instance: &'a Instance,
+    pub platform: &'a str,
+    pub platform_user_id: &'a str,
+    pub chat_id: Option<&'a str>,
+    pub is_group: bool,
+}
+
+impl Scope {
+    /// The scope that a route without one has: groups share, people do not.
+    pub fn default_for(facts: &Facts<'_>) -> Self {
+        if facts.is_group { Self::Chat } else { Self::Profile }
+    }
+
+    /// The text that, with the agent's name, names the conversation.
+    pub fn key(self, facts: &Facts<'_>, user: UserId) -> String {
+        match self {
+            Self::Profile => format!("profile:{}/{}", facts.platform, facts.platform_user_id),
+            Self::Chat => match facts.chat_id {
+                Some(chat) => format!("chat:{}/{chat}", facts.instance),
+                None => format!("profile:{}/{}", facts.platform, facts.platform_user_id),
+            },
+            Self::User => format!("user:{user}"),
+            Self::Agent => "agent".to_owned(),
+        }
+    }
+}
+
+/// One rule. Every condition that is set must hold; the first route that holds wins.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Route {
+    pub name: String,
+    pub platform: Option<String>,
+    pub instance: Option<Instance>,
+    /// The platform's id of a chat.
+    pub chat: Option<String>,
+    /// The platform's id of a person.
+    pub user: Option<String>,
+    pub group: Option<bool>,
+    /// The configured name of the agent; `default` when it is not set.
+    pub agent: Option<String>,
+    pub scope: Option<Scope>,
+    /// `None` follows the global mode.
+    pub mode: Option<Mode>,
+    pub retry: Option<RetryPolicy>,
+    pub format: Option<FormatOptions>,
+}
+
+impl Route {
+    fn holds(&self, facts: &Facts<'_>) -> bool {
+        fn same(wanted: Option<&str>, found: Option<&str>) -> bool {
+            wanted.is_none() || wanted == found
+        }
+        same(self.platform.as_deref(), Some(facts.platform))
+            && same(self.instance.as_ref().map(Instance::as_str), Some(facts.instance.as_str()))
+            && same(self.chat.as_deref(), facts.chat_id)
+            && same(self.user.as_deref(), Some(facts.platform_user_id))
+            && self.group.is_none_or(|group| group == facts.is_group)
+    }
+}
+
+/// What a message's route says once every default is filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    pub route: String,
+    pub agent: String,
+    pub scope: Scope,
+    pub mode: Mode,
+    pub retry: RetryPolicy,
+    pub format: FormatOptions,
+}
+
+/// All routes, in order, and the defaults behind them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Routes {
+    pub routes: Vec<Route>,
+    pub mode: Mode,
+    pub retry: RetryPolicy,
+    pub format: FormatOptions,
+}
+
+pub const DEFAULT_AGENT: &str = "default";
+pub const DEFAULT_ROUTE: &str = "default";
+
+impl Routes {
+    /// Never fails: what no route claims goes to the default agent.
+    pub fn resolve(&self, facts: &Facts<'_>) -> Resolved {
+        let fallback = Route { name: DEFAULT_ROUTE.to_owned(), ..Route::default() };
+        let route = self.routes.iter().find(|r| r.holds(facts)).unwrap_or(&fallback);
+        Resolved {
+            route: route.name.clone(),
+            agent: route.agent.clone().unwrap_or_else(|| DEFAULT_AGENT.to_owned()),
+            scope: route.scope.unwrap_or_else(|| Scope::default_for(facts)),
+            mode: route.mode.unwrap_or(self.mode),
+            retry: route.retry.unwrap_or(self.retry),
+            format: route.format.unwrap_or(self.format),
+        }
+    }
+
+    /// Every agent name that some message can be routed to.
+    pub fn agents(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|r| r.agent.as_deref().unwrap_or(DEFAULT_AGENT)).chain([DEFAULT_AGENT])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts<'a>(instance: &'a Instance, chat: Option<&'a str>) -> Facts<'a> {
+        Facts { instance, platform: "telegram", platform_user_id: "7", chat_id: chat, is_group: chat.is_some() }
+    }
+
+    #[test]
+    fn the_first_route_that_holds_wins() {
+        let routes = Routes {
+            routes: vec![
+                Route {
+                    name: "vip".into(),
+                    user: Some("7".into()),
+                    group: Some(false),
+                    agent: Some("vip".into()),
+                    ..Route::default()
+                },
+                Route {
+                    name: "tg".into(),
+                    platform: Some("telegram".into()),
+                    mode: Some(Mode::Listen),
+                    ..Route::default()
+                },
+            ],
+            mode: Mode::Live,
+            ..Routes::default()
+        };
+        let bot = "support".parse().unwrap();
+        let alone = routes.resolve(&facts(&bot, None));
+        assert_eq!((alone.route.as_str(), alone.agent.as_str(), alone.mode), ("vip", "vip", Mode::Live));
+        let group = routes.resolve(&facts(&bot, Some("g1")));
+        assert_eq!((group.route.as_str(), group.agent.as_str(), group.mode), ("tg", "default", Mode::Listen));
+        assert_eq!(group.scope, Scope::Chat);
+        let other = Facts { platform: "cli", platform_user_id: "bob", ..facts(&bot, None) };
+        assert_eq!(routes.resolve(&other).route, DEFAULT_ROUTE);
+    }
+
+    #[test]
+    fn scope_keys_do_not_run_together() {
+        let bot = "support".parse().unwrap();
+        let user = UserId::new();
+        let group = facts(&bot, Some("g1"));
+        assert_eq!(Scope::Profile.key(&group, user), "profile:telegram/7");
+        assert_eq!(Scope::Chat.key(&group, user), "chat:support/g1");
+        assert_eq!(Scope::Chat.key(&facts(&bot, None), user), "profile:telegram/7");
+        assert_eq!(Scope::User.key(&group, user), format!("user:{user}"));
+        assert_eq!(Scope::Agent.key(&group, user), "agent");
+    }
+}

@@ -1,0 +1,82 @@
+//! The contract between the pipeline and whatever answers.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use broca_core::{ConversationId, Timestamp, TraceParent, TurnId, TurnOutcome, agent::Failure};
+
+/// The agent's own name for a conversation (`conv-…` at Letta). Kept in SQL once it is known.
+pub type AgentConversation = String;
+
+/// One thing to say to an agent.
+#[derive(Clone, Debug)]
+pub struct TurnRequest {
+    /// The idempotency key: globally unique for a logical turn, the same whenever that turn is repeated.
+    pub turn: TurnId,
+    pub conversation: AgentConversation,
+    /// Already formatted.
+    pub text: String,
+    /// Who wrote, as stored with the message at the agent; not shown to the model.
+    pub sender: Option<String>,
+    pub trace: Option<TraceParent>,
+    /// How long the turn may take in all, before it is cancelled and looked at.
+    pub deadline: Duration,
+}
+
+/// What the record says of a turn that was started and whose end nobody wrote down.
+#[derive(Clone, Debug)]
+pub struct OpenTurn {
+    pub request: TurnRequest,
+    /// The agent's name for the run (`run-…` at Letta), if it got as far as being recorded.
+    pub run: Option<String>,
+    /// The last event of that run that was recorded.
+    pub seq: i64,
+    /// When the turn was started, by the database's clock.
+    pub sent_at: Timestamp,
+    /// How long ago that is, by the same clock.
+    pub age: Duration,
+}
+
+/// Where a running turn is noted, so that a successor can find it. Called by the agent; must not block for
+/// longer than a commit.
+#[async_trait]
+pub trait RunProgress: Send + Sync {
+    /// The agent has given the turn a run id: returns once that is durable (or the lease was lost).
+    async fn run_known(&self, turn: TurnId, run: &str);
+    /// Events up to `seq` were read. Cheap; noted with the next heartbeat.
+    fn seen(&self, turn: TurnId, seq: i64);
+}
+
+/// What the agent's side says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentHealth {
+    pub version: String,
+    /// Whether a turn can be repeated under its idempotency key (Letta: Redis behind it).
+    pub idempotent: bool,
+    /// One line for an operator.
+    pub detail: String,
+}
+
+#[async_trait]
+pub trait Agent: Send + Sync + std::fmt::Debug {
+    /// Creates the agent's conversation for `key`; called once per conversation, its result is remembered.
+    ///
+    /// # Errors
+    /// `TurnOutcome::Retry` or `TurnOutcome::Dead`: nothing was said to the agent yet.
+    async fn create_conversation(&self, key: ConversationId, label: &str) -> Result<AgentConversation, TurnOutcome>;
+
+    /// Says `request` to the agent and waits for the end of the turn. Cancelling the future (dropping it) leaves
+    /// the turn running at the agent; [`Agent::recover`] finds it again.
+    async fn run_turn(&self, request: TurnRequest, progress: &dyn RunProgress) -> TurnOutcome;
+
+    /// Finds out what became of a turn that somebody else started, and brings it to its end: attaches to it while
+    /// it runs, reads its answer when it is over, says it again (same key) only when the evidence says that the
+    /// agent never got it or will recognise the key.
+    async fn recover(&self, open: OpenTurn, progress: &dyn RunProgress) -> TurnOutcome;
+
+    /// Stops whatever runs in a conversation.
+    async fn cancel(&self, conversation: &AgentConversation) -> Result<(), Failure>;
+
+    /// Asks whether the agent is there and what it can do.
+    async fn probe(&self) -> Result<AgentHealth, Failure>;
+}

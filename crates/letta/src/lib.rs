@@ -1,0 +1,10 @@
+//! The agent side of Broca: the trait [`Agent`], the Letta REST client, and the echo agent.
+//!
+//! The trait speaks of conversations, turns, idempotency keys and outcomes, not of REST, so that another
+//! protocol (the Letta App Server's WebSocket) can stand behind it.
+
+mod agent;
+mod echo;
+
+pub use agent::{Agent, AgentConversation, AgentHealth, OpenTurn, RunProgress, TurnRequest};
+pub use echo::EchoAgent;

@@ -1,0 +1,327 @@
+//! What goes into the store and what comes out of it: the vocabulary of its operations.
+
+use std::time::Duration;
+
+use broca_core::{
+    Answer, ConversationId, Instance, MessageId, MessageState, OutboxId, Profile, Receipt, Response, ResponseId,
+    ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId, agent::Failure, route::Scope,
+};
+
+/// A checked message on its way in, with what the route said of it.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    pub id: MessageId,
+    pub instance: Instance,
+    pub platform: String,
+    /// Already checked ([`broca_core::Incoming::checked`]).
+    pub incoming: broca_core::Incoming,
+    pub route: String,
+    pub agent: String,
+    pub scope: Scope,
+    pub trace: TraceParent,
+}
+
+/// What became of a [`NewMessage`]: committed, in its place, with its wake owed to the broker.
+#[derive(Clone, Debug)]
+pub enum Accepted {
+    New {
+        message: MessageId,
+        conversation: ConversationId,
+        /// The owed wake: publish it, then [`crate::Store::outbox_done`].
+        outbox: OutboxId,
+        at: Timestamp,
+    },
+    /// `(instance, event_id)` was accepted before, as this message.
+    Duplicate { message: MessageId },
+}
+
+/// A publish that is owed to the broker, with everything needed to make it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Owed {
+    pub id: OutboxId,
+    pub what: OwedKind,
+    pub instance: Instance,
+    pub message: MessageId,
+    pub conversation: ConversationId,
+    pub text: String,
+    pub trace: Option<TraceParent>,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum OwedKind {
+    /// A worker should look at the conversation.
+    Wake,
+    /// An answer waits for its plugin.
+    Response(ResponseId),
+    /// A message failed (`stage` `turn`) or its answer did (`stage` `delivery`).
+    DeadLetter { stage: String, class: String, reason: String, attempts: u32 },
+}
+
+/// A worker's wish to hold the conversation of a message.
+#[derive(Clone, Debug)]
+pub struct ClaimRequest {
+    pub message: MessageId,
+    /// From the broker's subject; must be the row's.
+    pub instance: Instance,
+    pub worker: WorkerId,
+    pub ttl: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum Claimed {
+    Held(Box<Lease>),
+    /// Another worker holds it; it will see the message.
+    Busy,
+    /// Nothing is attempted before that time; the sweep wakes it then.
+    Parked {
+        until: Timestamp,
+    },
+    /// Nothing is pending.
+    Idle,
+    /// No such message, or it belongs to another instance: the wake is not ours.
+    Unknown,
+}
+
+/// A held conversation.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    pub conversation: ConversationId,
+    /// The fence: every write names it, and none happens once somebody else has a higher one.
+    pub epoch: i64,
+    /// The agent's configured name.
+    pub agent: String,
+    /// The agent's own id of the conversation, once created.
+    pub agent_conversation: Option<String>,
+    /// The first pending messages, in order; at most [`crate::PENDING_PAGE`].
+    pub pending: Vec<PendingMessage>,
+    /// The turn that was started and never finished, if any. It belongs to `pending[0]`.
+    pub open_turn: Option<StartedTurn>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PendingMessage {
+    pub id: MessageId,
+    /// Its place in the conversation.
+    pub seq: i64,
+    /// Attempts started so far, resumed ones included.
+    pub attempts: u32,
+    pub instance: Instance,
+    pub route: String,
+    pub chat_id: Option<String>,
+    pub is_group: bool,
+    pub text: String,
+    pub profile: Profile,
+    pub received_at: Timestamp,
+    /// Its age by the database's clock.
+    pub age: Duration,
+    pub trace: Option<TraceParent>,
+}
+
+#[derive(Clone, Debug)]
+pub struct StartedTurn {
+    pub id: TurnId,
+    pub message: MessageId,
+    pub attempt: u32,
+    pub run: Option<String>,
+    pub run_seq: i64,
+    pub agent_conversation: Option<String>,
+    pub started_at: Timestamp,
+    pub age: Duration,
+}
+
+/// Recorded before the agent is called. Also counts the attempt on the message.
+#[derive(Clone, Debug)]
+pub struct StartTurn {
+    pub turn: TurnId,
+    pub conversation: ConversationId,
+    pub epoch: i64,
+    pub message: MessageId,
+    pub worker: WorkerId,
+}
+
+/// Recorded before a successor asks the agent about a turn that it finds started. Also counts an attempt, unless
+/// the predecessor handed the turn over in good order.
+#[derive(Clone, Debug)]
+pub struct ResumeTurn {
+    pub turn: TurnId,
+    pub conversation: ConversationId,
+    pub epoch: i64,
+    pub worker: WorkerId,
+}
+
+/// The answer to a write under a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fenced<T> {
+    Done(T),
+    /// The lease was lost: nothing was written, and nothing else may be.
+    LeaseLost,
+}
+
+/// The end of work on one message, or of one attempt at it.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    pub conversation: ConversationId,
+    pub epoch: i64,
+    pub message: MessageId,
+    /// The turn that ended; `None` when none was started (listen mode, attempts used up before the call).
+    pub turn: Option<TurnId>,
+    pub end: End,
+}
+
+#[derive(Clone, Debug)]
+pub enum End {
+    /// Completed. With text, a response row and its owed publish are written too.
+    Answered { answer: Answer, response: Option<NewResponse> },
+    /// Kept without a turn.
+    Stored,
+    /// Dead-lettered, with its owed copy to the dead-letter stream; `turn_unknown` ends the turn as unknown, not dead.
+    Failed { failure: Failure, turn_unknown: bool },
+    /// Tried again after `delay`: the turn ends as `retry`, the conversation is parked and given up until then.
+    Retry { failure: Failure, delay: Duration },
+}
+
+#[derive(Clone, Debug)]
+pub struct NewResponse {
+    pub id: ResponseId,
+    pub text: String,
+}
+
+/// What a [`Finish`] led to.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// The answer's owed publish (or the dead letter's), to be made now.
+    pub owed: Option<(OutboxId, Timestamp)>,
+    /// The lease was released: nothing is pending, or the conversation is parked.
+    pub released: bool,
+}
+
+/// What a plugin process gets when it wants to deliver an answer.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// Deliver it now; the attempt is recorded.
+    Go(Box<Dispatch>),
+    /// An earlier process was cut off in this attempt: settle it first.
+    Settle(Box<Dispatch>),
+    /// An earlier answer of the same chat is still open; whoever ends that one brings this one.
+    Behind,
+    /// Another process holds it, or its next attempt is later.
+    Wait { until: Timestamp },
+    /// It is over.
+    Over(ResponseState),
+    /// No such answer, or another instance's.
+    Unknown,
+}
+
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    pub response: Response,
+    pub profile: Profile,
+    pub message: MessageId,
+    /// Its age by the database's clock.
+    pub age: Duration,
+}
+
+/// The end of a delivery attempt. Fenced by `(host, attempt)`.
+#[derive(Clone, Debug)]
+pub struct FinishDelivery {
+    pub response: ResponseId,
+    pub host: WorkerId,
+    pub attempt: u32,
+    pub end: DeliveryEnd,
+}
+
+#[derive(Clone, Debug)]
+pub enum DeliveryEnd {
+    Delivered(Receipt),
+    Retry {
+        failure: Failure,
+        delay: Duration,
+    },
+    /// Dead-lettered with stage `delivery`.
+    Dead(Failure),
+    Unknown(Failure),
+    /// The platform does not have it after all (settled), or the host stops: back to pending, attempt not counted.
+    HandBack,
+}
+
+/// What a [`FinishDelivery`] led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryFinished {
+    /// The next open answer of the same chat, now first in line.
+    pub next: Option<ResponseId>,
+    pub owed: Option<OutboxId>,
+}
+
+/// One message with all that happened to it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct MessageRecord {
+    pub id: MessageId,
+    pub state: MessageState,
+    pub instance: Instance,
+    pub platform: String,
+    pub platform_user_id: String,
+    pub user_id: UserId,
+    pub conversation_id: ConversationId,
+    pub seq: i64,
+    pub route: String,
+    pub agent: String,
+    pub text: String,
+    pub attempts: u32,
+    pub class: Option<String>,
+    pub reason: Option<String>,
+    pub received_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    pub turns: Vec<TurnRecord>,
+    pub responses: Vec<ResponseRecord>,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct TurnRecord {
+    pub id: TurnId,
+    pub state: broca_core::TurnState,
+    pub attempt: u32,
+    pub worker: String,
+    pub run: Option<String>,
+    pub class: Option<String>,
+    pub reason: Option<String>,
+    pub started_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ResponseRecord {
+    pub id: ResponseId,
+    pub state: ResponseState,
+    pub attempts: u32,
+    pub text: String,
+    pub receipt: Option<Receipt>,
+    pub class: Option<String>,
+    pub reason: Option<String>,
+    pub created_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Counts for `broca status`.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Counts {
+    pub messages: std::collections::BTreeMap<String, i64>,
+    pub responses: std::collections::BTreeMap<String, i64>,
+    pub users: i64,
+    pub conversations: i64,
+    pub pending_conversations: i64,
+    pub leased_conversations: i64,
+    pub outbox: i64,
+    /// Age of the oldest message that is not over, by the database's clock.
+    pub oldest_open: Option<Duration>,
+}
+
+/// A line of a person's chat history, oldest first.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct HistoryLine {
+    pub message: MessageId,
+    pub text: String,
+    pub state: MessageState,
+    pub answer: Option<String>,
+    pub received_at: Timestamp,
+}
