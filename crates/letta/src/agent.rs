@@ -59,6 +59,11 @@ pub struct AgentHealth {
 
 #[async_trait]
 pub trait Agent: Send + Sync + std::fmt::Debug {
+    /// Whether the agent has conversations of its own that must be created and remembered.
+    fn keeps_conversations(&self) -> bool {
+        true
+    }
+
     /// Creates the agent's conversation for `key`; called once per conversation, its result is remembered.
     ///
     /// # Errors

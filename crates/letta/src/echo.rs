@@ -15,6 +15,10 @@ pub struct EchoAgent {
 
 #[async_trait]
 impl Agent for EchoAgent {
+    fn keeps_conversations(&self) -> bool {
+        false
+    }
+
     async fn create_conversation(&self, key: ConversationId, _label: &str) -> Result<AgentConversation, TurnOutcome> {
         Ok(format!("echo-{key}"))
     }

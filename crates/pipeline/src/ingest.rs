@@ -1,0 +1,106 @@
+//! A plugin's report becomes committed rows: user, profile, conversation, message and its owed wake, in one
+//! transaction. Only then is the plugin told, and only then may it confirm the event to its platform.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use broca_core::{
+    Incoming, Instance, Limits, MessageId, TraceParent,
+    route::{Facts, Routes},
+};
+use broca_plugin::{HistoryEntry, Ingest, IngestError, Ingested, MessageStatus};
+use broca_store::{Accepted, NewMessage, Owed, OwedKind, Store};
+
+use crate::{
+    crash::{CrashPoint, point},
+    relay::Relay,
+};
+
+/// The pipeline's side of [`Ingest`].
+#[derive(Clone, Debug)]
+pub struct Ingestor {
+    pub store: Store,
+    pub relay: Relay,
+    pub routes: Arc<Routes>,
+    pub limits: Limits,
+}
+
+#[async_trait]
+impl Ingest for Ingestor {
+    async fn ingest(&self, instance: &Instance, platform: &str, incoming: Incoming) -> Result<Ingested, IngestError> {
+        let incoming = incoming.checked(&self.limits)?;
+        let message = self.routed(instance, platform, incoming);
+        let (text, trace) = (message.incoming.text.clone(), message.trace);
+        match self.store.ingest(message).await.map_err(unavailable)? {
+            Accepted::New { message, conversation, outbox, at } => {
+                point(CrashPoint::Ingested);
+                self.relay.publish_soon(Owed {
+                    id: outbox,
+                    what: OwedKind::Wake,
+                    instance: instance.clone(),
+                    message,
+                    conversation,
+                    text,
+                    trace: Some(trace),
+                    at,
+                });
+                tracing::debug!(%message, %conversation, %instance, "accepted");
+                Ok(Ingested::New(message))
+            }
+            Accepted::Duplicate { message } => Ok(Ingested::Duplicate(message)),
+        }
+    }
+
+    async fn status(&self, instance: &Instance, message: MessageId) -> Result<Option<MessageStatus>, IngestError> {
+        let record = self.store.message(message).await.map_err(unavailable)?;
+        Ok(record.filter(|r| r.instance == *instance).map(|record| MessageStatus {
+            message_id: record.id,
+            state: record.state,
+            reason: record.reason,
+            answer: record.responses.into_iter().next().map(|r| r.text),
+        }))
+    }
+
+    async fn history(
+        &self,
+        platform: &str,
+        platform_user_id: &str,
+        limit: u32,
+    ) -> Result<Vec<HistoryEntry>, IngestError> {
+        let lines = self.store.history(platform, platform_user_id, i64::from(limit)).await.map_err(unavailable)?;
+        let entry = |line: broca_store::HistoryLine| HistoryEntry {
+            message_id: line.message,
+            text: line.text,
+            state: line.state,
+            answer: line.answer,
+            received_at: line.received_at,
+        };
+        Ok(lines.into_iter().map(entry).collect())
+    }
+}
+
+impl Ingestor {
+    fn routed(&self, instance: &Instance, platform: &str, incoming: Incoming) -> NewMessage {
+        let resolved = self.routes.resolve(&Facts {
+            instance,
+            platform,
+            platform_user_id: &incoming.sender.platform_user_id,
+            chat_id: incoming.chat_id.as_deref(),
+            is_group: incoming.is_group,
+        });
+        NewMessage {
+            id: MessageId::new(),
+            instance: instance.clone(),
+            platform: platform.to_owned(),
+            trace: incoming.trace.map_or_else(TraceParent::random, TraceParent::child),
+            incoming,
+            route: resolved.route,
+            agent: resolved.agent,
+            scope: resolved.scope,
+        }
+    }
+}
+
+fn unavailable(error: broca_store::StoreError) -> IngestError {
+    IngestError::Unavailable(error.to_string())
+}

@@ -1,0 +1,270 @@
+//! A wake becomes a held conversation, and its messages are brought to their ends in order.
+//!
+//! Two workers never run turns of one conversation at once: the claim gives one of them an epoch, and every write
+//! names it. A worker that lost its lease finds that out at its next write, or at the next heartbeat, and stops.
+
+use std::time::{Duration, Instant};
+
+use broca_bus::Job;
+use broca_core::{
+    ConversationId, ResponseId, TurnOutcome,
+    agent::{Failure, FailureClass},
+    envelope::Envelope,
+    retry::Decision,
+    route::{Facts, Mode, Resolved},
+    subject,
+};
+use broca_store::{
+    ClaimRequest, Claimed, End, Fenced, Finish, Finished, Lease, NewResponse, Owed, OwedKind, PendingMessage,
+    StoreError,
+};
+
+use crate::{
+    crash::{CrashPoint, point},
+    held::Held,
+    turn,
+    worker::Worker,
+};
+
+/// A worker that died in a turn leaves it open. A successor may ask the agent about it this many times more than
+/// the policy allows attempts, because asking is what tells a lost answer from a lost message.
+const EXTRA_RECOVERIES: u32 = 2;
+
+/// What to do after one message.
+enum Next {
+    /// The conversation is still ours and has more.
+    Continue,
+    /// It was released: nothing is pending, or it is parked.
+    Released,
+    /// Somebody else has it.
+    Lost,
+    /// We must give it up with work pending: shutdown.
+    HandOver,
+}
+
+/// Handles one wake to its end. The wake is acked when the conversation needs it no more.
+pub(crate) async fn wake(worker: &Worker, job: Job) {
+    let claimed = match read(&job) {
+        Ok(request) => worker.store.claim(request(worker)).await,
+        Err(why) => {
+            tracing::warn!(subject = job.subject(), why, "not a wake of ours, dropped");
+            return settle(job.term(why).await);
+        }
+    };
+    match claimed {
+        Ok(Claimed::Held(lease)) => {
+            point(CrashPoint::Claimed);
+            hold(worker, *lease, &job).await;
+            point(CrashPoint::Released);
+            settle(job.ack().await);
+        }
+        // Whoever holds it, or the sweep when its time has come, sees the message.
+        Ok(Claimed::Busy | Claimed::Parked { .. } | Claimed::Idle) => settle(job.ack().await),
+        Ok(Claimed::Unknown) => {
+            tracing::warn!(subject = job.subject(), "wake for a message that this instance does not have, dropped");
+            settle(job.term("no such message").await);
+        }
+        Err(error) => {
+            tracing::warn!(%error, "conversation not claimed, wake handed back");
+            settle(job.nak(Duration::from_secs(1)).await);
+        }
+    }
+}
+
+/// An ack that does not arrive only costs a redelivery, which finds nothing to do.
+fn settle(acked: Result<(), broca_bus::BusError>) {
+    if let Err(error) = acked {
+        tracing::debug!(%error, "ack not sent");
+    }
+}
+
+/// What the wake names: checked against its subject here and against the row by the claim.
+fn read(job: &Job) -> Result<impl FnOnce(&Worker) -> ClaimRequest + use<>, &'static str> {
+    let envelope = Envelope::decode(job.payload()).map_err(|_| "not an envelope of a version that is understood")?;
+    let instance = subject::instance_of(job.subject()).ok_or("not a subject of an instance")?;
+    if instance != envelope.instance {
+        return Err("its instance is not its subject's");
+    }
+    Ok(move |worker: &Worker| ClaimRequest {
+        message: envelope.message_id,
+        instance,
+        worker: worker.id.clone(),
+        ttl: worker.options.lease_ttl,
+    })
+}
+
+/// Runs the conversation until it is released, lost, or has had its share.
+async fn hold(worker: &Worker, lease: Lease, job: &Job) {
+    let held = worker.held.hold(lease.conversation, lease.epoch, job.progress_handle());
+    let mut agent = turn::AgentSide { name: lease.agent, conversation: lease.agent_conversation };
+    let mut open_turn = lease.open_turn;
+    let mut pending = lease.pending;
+    let started = Instant::now();
+    let mut done = 0;
+    loop {
+        for message in pending {
+            let open = open_turn.take_if(|t| t.message == message.id);
+            match one(worker, &held, &mut agent, message, open).await {
+                Next::Continue => done += 1,
+                Next::Released | Next::Lost => return,
+                Next::HandOver => return hand_over(worker, &held).await,
+            }
+        }
+        let share_used = done >= worker.options.yield_after_messages || started.elapsed() >= worker.options.yield_after;
+        if share_used || worker.draining.is_cancelled() {
+            return hand_over(worker, &held).await;
+        }
+        let more = persist(worker, &held, || worker.store.pending(held.conversation, held.epoch)).await;
+        pending = match more {
+            Some(more) if !more.is_empty() => more,
+            _ => return hand_over(worker, &held).await,
+        };
+    }
+}
+
+/// Brings one message to its end, or its attempt.
+async fn one(
+    worker: &Worker,
+    held: &Held,
+    agent: &mut turn::AgentSide,
+    message: PendingMessage,
+    open: Option<broca_store::StartedTurn>,
+) -> Next {
+    if worker.draining.is_cancelled() {
+        return Next::HandOver;
+    }
+    let route = resolve(worker, &message);
+    let budget = route.retry.max_attempts + if open.is_some() { EXTRA_RECOVERIES } else { 0 };
+    let (turn, end) = if message.attempts >= budget {
+        let reason = format!("{} attempts were started and none came to an end", message.attempts);
+        let failure = Failure::new(FailureClass::Exhausted, reason);
+        (open.map(|t| t.id), End::Failed { failure, turn_unknown: true })
+    } else if route.mode == Mode::Listen && open.is_none() {
+        (None, End::Stored)
+    } else {
+        match turn::run(worker, held, agent, &message, &route, open).await {
+            turn::Ended::Outcome { turn, attempt, outcome } => (Some(turn), decide(&route, &message, attempt, outcome)),
+            turn::Ended::LeaseLost => return Next::Lost,
+            turn::Ended::ShutDown => return Next::HandOver,
+        }
+    };
+    finish(worker, held, &message, turn, end).await
+}
+
+fn resolve(worker: &Worker, message: &PendingMessage) -> Resolved {
+    worker.routes.resolve(&Facts {
+        instance: &message.instance,
+        platform: &message.profile.platform,
+        platform_user_id: &message.profile.platform_user_id,
+        chat_id: message.chat_id.as_deref(),
+        is_group: message.is_group,
+    })
+}
+
+/// The one place where an outcome becomes a state.
+fn decide(route: &Resolved, message: &PendingMessage, attempt: u32, outcome: TurnOutcome) -> End {
+    match outcome {
+        TurnOutcome::Answered(answer) => {
+            let response = answer.joined().map(|text| NewResponse { id: ResponseId::new(), text });
+            End::Answered { answer, response }
+        }
+        TurnOutcome::Dead(failure) => End::Failed { failure, turn_unknown: false },
+        TurnOutcome::Unknown(failure) => End::Failed { failure, turn_unknown: true },
+        TurnOutcome::Retry { after, failure } => match route.retry.decide(attempt, message.age, after) {
+            Decision::RetryAfter(delay) => End::Retry { failure, delay },
+            Decision::GiveUp(why) => {
+                let reason = format!("{} ({why})", failure.reason);
+                End::Failed { failure: Failure::new(failure.class, reason), turn_unknown: false }
+            }
+        },
+    }
+}
+
+async fn finish(
+    worker: &Worker,
+    held: &Held,
+    message: &PendingMessage,
+    turn: Option<broca_core::TurnId>,
+    end: End,
+) -> Next {
+    let finish = Finish { conversation: held.conversation, epoch: held.epoch, message: message.id, turn, end };
+    match persist(worker, held, || worker.store.finish(finish.clone())).await {
+        Some(Fenced::Done(finished)) => {
+            point(CrashPoint::TurnFinished);
+            log(&finish);
+            let next = if finished.released { Next::Released } else { Next::Continue };
+            publish(worker, held.conversation, message, finish.end, finished);
+            next
+        }
+        Some(Fenced::LeaseLost) => {
+            tracing::warn!(message = %message.id, "the lease was lost, nothing was written");
+            Next::Lost
+        }
+        None => Next::Lost,
+    }
+}
+
+fn log(finish: &Finish) {
+    let (message, turn) = (finish.message, finish.turn.map(tracing::field::display));
+    match &finish.end {
+        End::Answered { .. } => tracing::info!(%message, turn, "answered"),
+        End::Stored => tracing::info!(%message, "stored"),
+        End::Retry { failure, delay } => {
+            tracing::warn!(%message, turn, class = %failure.class, reason = failure.reason, delay_ms = delay.as_millis(), "tried again later");
+        }
+        End::Failed { failure, .. } => {
+            tracing::error!(%message, turn, class = %failure.class, reason = failure.reason, "failed, dead-lettered");
+        }
+    }
+}
+
+fn publish(worker: &Worker, conversation: ConversationId, message: &PendingMessage, end: End, finished: Finished) {
+    let Some((id, at)) = finished.owed else { return };
+    let (what, text) = match end {
+        End::Answered { response: Some(response), .. } => (OwedKind::Response(response.id), response.text),
+        End::Failed { failure, .. } => {
+            let attempts = message.attempts;
+            let class = failure.class.to_string();
+            (
+                OwedKind::DeadLetter { stage: "turn".into(), class, reason: failure.reason, attempts },
+                message.text.clone(),
+            )
+        }
+        End::Answered { response: None, .. } | End::Stored | End::Retry { .. } => return,
+    };
+    let (instance, trace) = (message.instance.clone(), message.trace);
+    worker.relay.publish_soon(Owed { id, what, instance, message: message.id, conversation, text, trace, at });
+}
+
+/// Gives the conversation up in good order; whatever is pending gets a fresh wake.
+async fn hand_over(worker: &Worker, held: &Held) {
+    match persist(worker, held, || worker.store.release(held.conversation, held.epoch)).await {
+        Some(Fenced::Done(Some(owed))) => worker.relay.publish_soon(owed),
+        Some(Fenced::Done(None) | Fenced::LeaseLost) | None => {}
+    }
+}
+
+/// Repeats a write until the database has taken or refused it; `None` when the lease is lost meanwhile, or when
+/// the process must end: the lease then runs out and a successor asks the agent what became of the turn.
+pub(crate) async fn persist<T, F, R>(worker: &Worker, held: &Held, write: F) -> Option<T>
+where
+    F: Fn() -> R,
+    R: Future<Output = Result<T, StoreError>>,
+{
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match write().await {
+            Ok(written) => return Some(written),
+            Err(error) if error.is_transient() => tracing::warn!(%error, "not written, tried again"),
+            Err(error) => {
+                tracing::error!(%error, conversation = %held.conversation, "refused by the database");
+                return None;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(2)),
+            () = held.lost.cancelled() => return None,
+            () = worker.stopping.cancelled() => return None,
+        }
+    }
+}

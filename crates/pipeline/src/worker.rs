@@ -1,0 +1,135 @@
+//! A worker process: any number of them share one consumer, and each conversation is held by one of them.
+
+use std::{sync::Arc, time::Duration};
+
+use broca_bus::Bus;
+use broca_core::{WorkerId, route::Routes, subject};
+use broca_store::Store;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Agents, PipelineError,
+    held::HeldSet,
+    relay::Relay,
+    sweep::{self, SweepOptions},
+    work,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerOptions {
+    /// Conversations held at once.
+    pub slots: usize,
+    /// How long a silent worker keeps its conversations. Not longer than the consumer's ack_wait.
+    pub lease_ttl: Duration,
+    /// How long a shutdown waits for turns under way.
+    pub drain: Duration,
+    /// After this many messages of one conversation, the others get their turn.
+    pub yield_after_messages: u32,
+    /// Likewise, after this long.
+    pub yield_after: Duration,
+    pub sweep: SweepOptions,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            slots: 1_000,
+            lease_ttl: Duration::from_secs(25),
+            drain: Duration::from_secs(20),
+            yield_after_messages: 64,
+            yield_after: Duration::from_secs(60),
+            sweep: SweepOptions::default(),
+        }
+    }
+}
+
+/// What a worker works with.
+#[derive(Clone, Debug)]
+pub struct WorkerDeps {
+    pub store: Store,
+    pub bus: Bus,
+    pub agents: Agents,
+    pub routes: Arc<Routes>,
+    pub options: WorkerOptions,
+    pub id: WorkerId,
+}
+
+/// The state that all wakes of the process share.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) store: Store,
+    pub(crate) agents: Agents,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) options: WorkerOptions,
+    pub(crate) relay: Relay,
+    pub(crate) held: HeldSet,
+    /// Begin nothing new.
+    pub(crate) draining: CancellationToken,
+    /// The drain time is over: let go of what still runs.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// Works until `shutdown`, then drains.
+///
+/// # Errors
+/// Only when it cannot begin: no such consumer, no database. What goes wrong later is retried.
+pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), PipelineError> {
+    let WorkerDeps { store, bus, agents, routes, options, id } = deps;
+    store.check_migrated().await?;
+    let mut consumer = bus.consumer(subject::STREAM_IN, subject::CONSUMER_WORKERS, options.slots).await?;
+    let worker = Arc::new(Worker {
+        relay: Relay::new(store.clone(), bus),
+        id,
+        store,
+        agents,
+        routes,
+        options,
+        held: HeldSet::default(),
+        draining: shutdown.clone(),
+        stopping: CancellationToken::new(),
+    });
+    let background = CancellationToken::new();
+    let heartbeat = tokio::spawn(heartbeat(worker.clone(), background.clone()));
+    let sweep = tokio::spawn(sweep::run(worker.store.clone(), worker.relay.clone(), options.sweep, shutdown.clone()));
+    tracing::info!(worker = %worker.id, slots = options.slots, "working");
+
+    let wakes = TaskTracker::new();
+    while let Some(job) = consumer.next(&shutdown).await {
+        let worker = worker.clone();
+        // Bounded: every job carries one of the consumer's slots.
+        wakes.spawn(async move { work::wake(&worker, job).await });
+    }
+    wakes.close();
+    drain(&worker, &wakes).await;
+    background.cancel();
+    for task in [heartbeat, sweep] {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "a background task of the worker ended badly");
+        }
+    }
+    worker.relay.drain().await;
+    tracing::info!(worker = %worker.id, "stopped");
+    Ok(())
+}
+
+/// Lets turns under way end; those that do not are handed over, and go on at the agent.
+async fn drain(worker: &Worker, wakes: &TaskTracker) {
+    tracing::info!(under_way = wakes.len(), "draining");
+    if tokio::time::timeout(worker.options.drain, wakes.wait()).await.is_err() {
+        tracing::info!(under_way = wakes.len(), "drain time is over, turns under way are handed over");
+        worker.stopping.cancel();
+        wakes.wait().await;
+    }
+}
+
+async fn heartbeat(worker: Arc<Worker>, stop: CancellationToken) {
+    let mut timer = tokio::time::interval(worker.options.lease_ttl / 3);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = timer.tick() => worker.held.heartbeat(&worker.store, &worker.id, worker.options.lease_ttl).await,
+            () = stop.cancelled() => return,
+        }
+    }
+}
