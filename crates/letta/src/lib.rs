@@ -5,6 +5,8 @@
 
 mod agent;
 mod echo;
+mod letta;
 
 pub use agent::{Agent, AgentConversation, AgentHealth, OpenTurn, RunProgress, TurnRequest};
 pub use echo::EchoAgent;
+pub use letta::{LettaAgent, LettaError, LettaOptions};
