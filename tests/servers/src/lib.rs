@@ -1,2 +1,8 @@
 //! Real servers for tests, each on a free port under a temporary folder of its own: ended and removed on drop.
 //! Depends on no crate of Broca, so that every crate's tests can use it.
+
+mod child;
+pub mod nats;
+mod port;
+
+pub use nats::{NatsCluster, NatsServer};
