@@ -1,15 +1,17 @@
 //! The terminal's side: one message and its answer, or a conversation.
 
-use std::{
-    io,
-    path::PathBuf,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, path::PathBuf, time::Duration};
 
 use broca_core::{MessageId, MessageState};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    chat::{Chat, ChatOptions, ChatSummary},
+    exchange::{Event, Exchange},
+};
 
 /// Why a terminal could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -49,32 +51,6 @@ pub enum SendOutcome {
     },
 }
 
-/// How a chat reads and writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChatStyle {
-    /// A person types: history at the start, a prompt, the end of input (Ctrl-D) leaves at once.
-    Interactive,
-    /// A program writes: answers alone on the output; the end of input waits for the missing answers.
-    Piped,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChatOptions {
-    pub style: ChatStyle,
-    /// How long a piped chat waits after the end of its input, counted from the last sign of life of any message.
-    pub patience: Duration,
-}
-
-/// What became of the messages of a chat.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ChatSummary {
-    pub answered: usize,
-    /// Refused, or over without an answer although one was due (failed, suppressed, cancelled), or not text.
-    pub failed: usize,
-    /// Still open when the chat ended.
-    pub open: usize,
-}
-
 /// A terminal of one person.
 #[derive(Clone, Debug)]
 pub struct Terminal {
@@ -88,47 +64,54 @@ impl Terminal {
         Self { socket: socket.into(), user: user.into() }
     }
 
-    /// Sends one message and waits for its answer, at most `timeout`.
+    /// Sends one message and waits for its answer, at most `timeout`. A plugin that goes away meanwhile is waited
+    /// for and told again; the message stays one message.
     ///
     /// # Errors
     /// [`TerminalError::NobodyListens`] when no plugin is there at the start.
-    pub async fn send(&self, _text: &str, _timeout: Duration) -> Result<SendOutcome, TerminalError> {
-        Err(TerminalError::NobodyListens(self.socket.clone()))
+    pub async fn send(&self, text: &str, timeout: Duration) -> Result<SendOutcome, TerminalError> {
+        let deadline = Instant::now() + timeout;
+        let mut exchange = Exchange::open(self.socket.clone(), self.user.clone(), false).await?;
+        if let Err(reason) = exchange.push(text.to_owned()) {
+            return Ok(SendOutcome::Refused(reason));
+        }
+        let mut accepted = None;
+        loop {
+            let Ok(event) = timeout_at(deadline, exchange.next()).await else {
+                return Ok(SendOutcome::TimedOut { message_id: accepted });
+            };
+            match event? {
+                Event::Accepted(message_id) => accepted = Some(message_id),
+                Event::Answer { message_id, text } => return Ok(SendOutcome::Answered { message_id, text }),
+                Event::Ended { message_id, state, reason } => {
+                    return Ok(SendOutcome::Ended { message_id, state, reason });
+                }
+                Event::Refused(reason) => return Ok(SendOutcome::Refused(reason)),
+                Event::Unavailable(reason) => tracing::info!(reason, "not accepted yet; trying again"),
+                Event::Lost => tracing::info!("the plugin went away; waiting for it"),
+                Event::Back | Event::History(_) => {}
+            }
+        }
     }
 
-    /// Talks until the input ends or says `/quit`. Answers go to `output`, everything else to `notes`.
+    /// Talks until the input ends or says `/quit`. Answers go to `output`, everything else to `notes`; use
+    /// [`crate::Keyboard`] as `input` in a process. Control characters in answers are left out.
     ///
     /// # Errors
-    /// [`TerminalError::NobodyListens`] when no plugin is there at the start; later losses are waited for.
+    /// [`TerminalError::NobodyListens`] when no plugin is there at the start; one that goes away later is waited for.
     pub async fn chat<R, W, N>(
         &self,
-        _input: R,
-        _output: W,
-        _notes: N,
-        _options: ChatOptions,
+        input: R,
+        output: W,
+        notes: N,
+        options: ChatOptions,
     ) -> Result<ChatSummary, TerminalError>
     where
         R: AsyncRead + Unpin + Send,
         W: AsyncWrite + Unpin + Send,
         N: AsyncWrite + Unpin + Send,
     {
-        Err(TerminalError::Refused(self.user.clone()))
-    }
-}
-
-/// Standard input for [`Terminal::chat`]: unlike tokio's, a read that never ends does not keep the process alive.
-#[derive(Debug)]
-pub struct Keyboard;
-
-impl Keyboard {
-    /// Starts to read the standard input; call it once.
-    pub fn stdin() -> Self {
-        Self
-    }
-}
-
-impl AsyncRead for Keyboard {
-    fn poll_read(self: Pin<&mut Self>, _cx: &mut Context<'_>, _buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        let exchange = Exchange::open(self.socket.clone(), self.user.clone(), true).await?;
+        Chat::new(exchange, &self.user, output, notes, options).run(input).await
     }
 }
