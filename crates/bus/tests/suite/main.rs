@@ -1,0 +1,11 @@
+//! The bus against real servers.
+
+mod acks;
+mod cluster;
+mod healing;
+mod latency;
+mod permissions;
+mod publishing;
+mod rig;
+mod slots;
+mod topology;
