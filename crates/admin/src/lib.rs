@@ -1,1 +1,3 @@
-//! stub
+//! What operators do, once: the command line, and later other front ends, are thin callers of these.
+
+pub mod status;

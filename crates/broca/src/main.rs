@@ -1,1 +1,80 @@
-fn main() {}
+//! The `broca` binary: settings, telemetry, shutdown, and one file per subcommand.
+
+mod app;
+mod cli;
+mod commands;
+mod config;
+mod embedded;
+mod failure;
+mod output;
+mod run_file;
+mod shutdown;
+mod supervisor;
+mod telemetry;
+mod wiring;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+
+use crate::{
+    cli::Cli,
+    failure::{Code, Failure},
+    output::{Format, Output},
+};
+
+/// Threads that block (a terminal's read) do not keep the process for longer than this.
+const THREADS_GRACE: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    let output = Output { format: cli.global.format() };
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure, output);
+            failure.exit_code()
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<(), Failure> {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return Err(Failure::new(Code::Failure, "a TLS provider was installed before ours"));
+    }
+    // Becomes another program, so it comes before any thread.
+    if let cli::Command::Tied(args) = &cli.command {
+        return commands::tied::run(args);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(app::run(cli));
+    runtime.shutdown_timeout(THREADS_GRACE);
+    result
+}
+
+/// A person reads the failure on standard error; a script that asked for JSON finds it on standard output.
+fn report(failure: &Failure, output: Output) {
+    if output.is_json() && output.json(&failure.json()).is_ok() {
+        return;
+    }
+    eprintln!("{failure}");
+}
+
+/// Help and version are no failures; a wrong command line is, with exit code 2.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let asked_for_json = std::env::args().any(|arg| matches!(arg.as_str(), "--json" | "--output=json" | "-ojson"))
+        || std::env::args()
+            .zip(std::env::args().skip(1))
+            .any(|(a, b)| matches!(a.as_str(), "-o" | "--output") && b == "json");
+    if error.use_stderr() && asked_for_json {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        report(&Failure::new(Code::Usage, message).hint("see `broca --help`"), Output { format: Format::Json });
+    } else if let Err(error) = error.print() {
+        eprintln!("error: {error}");
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Code::Usage as u8))
+}

@@ -90,7 +90,8 @@ fn header_value(value: &str) -> String {
     value.chars().filter(|c| !matches!(c, '[' | ']' | ',') && !c.is_control()).collect()
 }
 
-fn rfc3339(at: Timestamp) -> String {
+/// The time as people read it, in UTC and whole seconds, e.g. `2026-11-23T08:00:00Z`.
+pub fn rfc3339(at: Timestamp) -> String {
     let nanos = i128::from(at.micros().div_euclid(1_000_000)) * 1_000_000_000;
     time::OffsetDateTime::from_unix_timestamp_nanos(nanos)
         .ok()

@@ -1,0 +1,75 @@
+//! What waits, what runs, what failed: the rows' own counts, and how far the broker's consumers are behind.
+
+use broca_bus::{Bus, BusError};
+use broca_core::{Instance, subject};
+use broca_store::{Counts, Store, StoreError};
+use serde::Serialize;
+
+/// One look at everything.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    pub counts: Counts,
+    pub broker: Broker,
+    pub consumers: Vec<ConsumerLag>,
+}
+
+/// The server that the connection stands to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Broker {
+    pub name: String,
+    pub version: String,
+}
+
+/// How far a consumer is behind. Wakes of conversations that are held are acked, so the workers' number is not the
+/// backlog; [`Counts::pending_conversations`] is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConsumerLag {
+    pub stream: String,
+    pub consumer: String,
+    /// Messages that were never delivered. `None` when the consumer could not be asked.
+    pub pending: Option<u64>,
+    /// Messages that somebody works on.
+    pub ack_pending: Option<u64>,
+    /// Of those, delivered more than once.
+    pub redelivered: Option<u64>,
+    /// Why it could not be asked, and what to do.
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+/// Looks at the rows and at the consumers of the workers and of `instances`. A consumer that is missing is reported
+/// as such: everything else is still worth seeing.
+///
+/// # Errors
+/// The database or the broker does not answer at all.
+pub async fn status(store: &Store, bus: &Bus, instances: &[Instance]) -> Result<Status, StatusError> {
+    let counts = store.counts().await?;
+    let server = bus.server()?;
+    let mut consumers = vec![lag(bus, subject::STREAM_IN, subject::CONSUMER_WORKERS.to_owned()).await];
+    for instance in instances {
+        consumers.push(lag(bus, subject::STREAM_OUT, subject::outgoing_consumer(instance)).await);
+    }
+    let broker = Broker { name: server.name, version: server.version.to_string() };
+    Ok(Status { counts, broker, consumers })
+}
+
+async fn lag(bus: &Bus, stream: &str, consumer: String) -> ConsumerLag {
+    let asked = bus.backlog(stream, &consumer).await;
+    let problem = asked.as_ref().err().map(ToString::to_string);
+    let backlog = asked.ok();
+    ConsumerLag {
+        stream: stream.to_owned(),
+        consumer,
+        pending: backlog.map(|backlog| backlog.pending),
+        ack_pending: backlog.map(|backlog| backlog.ack_pending),
+        redelivered: backlog.map(|backlog| backlog.redelivered),
+        problem,
+    }
+}

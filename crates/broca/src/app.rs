@@ -1,0 +1,71 @@
+//! What every command is given, and the way to it.
+
+use crate::{
+    cli::{Cli, Command},
+    commands,
+    config::{self, Loaded},
+    failure::Failure,
+    output::Output,
+    shutdown::Shutdown,
+    telemetry,
+};
+
+/// What a command works with.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: Loaded,
+    pub(crate) output: Output,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl App {
+    /// Tells a person how far a command is. Nothing that a script would read.
+    pub(crate) fn note(&self, text: &str) {
+        eprintln!("{text}");
+    }
+}
+
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    let output = Output { format: cli.global.format() };
+    let shutdown = Shutdown::listen()?;
+    // The scripted servers have no settings.
+    if let Command::Rehearse(command) = &cli.command {
+        return shutdown.guard(commands::rehearse::run(command, output, &shutdown)).await;
+    }
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let config = config::load(cli.global.config.as_deref(), env, cli.flags())?;
+    telemetry::start(&config.settings.log)?;
+    for notice in &config.notices {
+        tracing::warn!("{notice}");
+    }
+    let app = App { config, output, shutdown };
+    let ends_itself = matches!(
+        cli.command,
+        Command::Up(_) | Command::Worker(_) | Command::Plugin(_) | Command::Demo(_) | Command::Bench(_)
+    );
+    if ends_itself {
+        app.shutdown.guard(dispatch(&app, cli.command)).await
+    } else {
+        app.shutdown.interruptible(dispatch(&app, cli.command)).await
+    }
+}
+
+async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up(args) => commands::up::run(app, &args).await,
+        Command::Worker(args) => commands::worker::run(app, &args).await,
+        Command::Plugin(command) => commands::plugin::run(app, &command).await,
+        Command::Migrate(args) => commands::migrate::run(app, &args).await,
+        Command::Nats(command) => commands::nats::run(app, &command).await,
+        Command::Config(command) => commands::config::run(app, &command),
+        Command::Status(args) => commands::status::run(app, &args).await,
+        Command::Send(args) => commands::send::run(app, &args).await,
+        Command::Chat(args) => commands::chat::run(app, &args).await,
+        Command::Message(command) => commands::message::run(app, &command).await,
+        Command::Demo(args) => commands::demo::run(app, &args).await,
+        Command::Bench(args) => commands::bench::run(app, &args).await,
+        // Both were dealt with before there were settings.
+        Command::Rehearse(_) | Command::Tied(_) => Ok(()),
+    }
+}

@@ -1,0 +1,149 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use broca_core::route::Mode;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{commands, config::Flag, output::Format};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "broca",
+    version,
+    about = "Carries chat messages between platforms and Letta agents, durably",
+    after_help = "Settings come from broca.toml, the environment (BROCA_…) and flags; `broca config show` prints them.\n\
+                  Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 conflict, 5 unauthorised, 6 unavailable or timeout, 7 partial."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Accepted before and after the subcommand.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The settings file [default: ./broca.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where an embedded Broca keeps everything [default: ./broca-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The NATS server [default: the running `broca up`'s]
+    #[arg(long, global = true, value_name = "URL")]
+    nats_url: Option<String>,
+    /// postgres://… or sqlite:<path> [default: SQLite in the data folder]
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<String>,
+    /// error, warn, info, debug, trace, or a filter
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// pretty or json, on standard error
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Results as JSON on standard output; the same as `--output json`
+    #[arg(long, global = true)]
+    json: bool,
+    /// How results are written
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+impl Global {
+    pub(crate) fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.output.unwrap_or_default() }
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        [
+            Flag::given("--data-dir", "data_dir", path(&self.data_dir)),
+            Flag::given("--nats-url", "nats.url", self.nats_url.clone()),
+            Flag::given("--database-url", "database.url", self.database_url.clone()),
+            Flag::given("--log-level", "log.level", self.log_level.clone()),
+            Flag::given("--log-format", "log.format", self.log_format.clone()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// What `up` and `worker` do with messages.
+#[derive(Debug, Args)]
+pub(crate) struct ModeFlag {
+    /// echo, listen or live [default: live when an agent is configured, else echo]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) mode: Option<Mode>,
+}
+
+impl ModeFlag {
+    fn flag(&self) -> Option<Flag> {
+        let name = match self.mode? {
+            Mode::Echo => "echo",
+            Mode::Listen => "listen",
+            Mode::Live => "live",
+        };
+        Flag::given("--mode", "mode", Some(name.to_owned()))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs everything: NATS and SQLite unless others are configured, workers and plugins
+    Up(commands::up::Args),
+    /// Runs one worker process
+    Worker(commands::worker::Args),
+    /// Plugin processes
+    #[command(subcommand)]
+    Plugin(commands::plugin::Command),
+    /// Brings the database's schema up to date
+    Migrate(commands::migrate::Args),
+    /// The broker's streams and consumers
+    #[command(subcommand)]
+    Nats(commands::nats::Command),
+    /// The settings
+    #[command(subcommand)]
+    Config(commands::config::Command),
+    /// What waits, what runs, what failed
+    Status(commands::status::Args),
+    /// Sends one message as a person of the `cli` platform and waits for the answer
+    Send(commands::send::Args),
+    /// Talks to the agent from this terminal
+    Chat(commands::chat::Args),
+    /// One message and all that happened to it
+    #[command(subcommand)]
+    Message(commands::message::Command),
+    /// Shows, on this machine and in a minute or two, that nothing is lost and nothing is doubled
+    Demo(commands::demo::Args),
+    /// Measures throughput and latency on this machine
+    Bench(commands::bench::Args),
+    /// Scripted servers for rehearsals
+    #[command(subcommand, hide = true)]
+    Rehearse(commands::rehearse::Command),
+    /// Runs a program that ends when the process that started it ends
+    #[command(hide = true)]
+    Tied(commands::tied::Args),
+}
+
+impl Cli {
+    /// Every setting that is given on the command line.
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        let mut flags = self.global.flags();
+        match &self.command {
+            Command::Up(args) => flags.extend(args.flags()),
+            Command::Worker(args) => flags.extend(args.mode.flag()),
+            _ => {}
+        }
+        flags
+    }
+}
+
+impl commands::up::Args {
+    fn flags(&self) -> Vec<Flag> {
+        let workers = Flag::given("--workers", "up.workers", self.workers.map(|count| count.to_string()));
+        workers.into_iter().chain(self.mode.flag()).collect()
+    }
+}

@@ -1,0 +1,70 @@
+//! `broca message`: one message and all that happened to it.
+
+use broca_core::MessageId;
+use broca_store::MessageRecord;
+
+use crate::{
+    app::App,
+    failure::{Code, Failure},
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Its text, its state, every attempt at the agent and every answer
+    Show(ShowArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
+    id: MessageId,
+}
+
+pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
+    let Command::Show(ShowArgs { id }) = command;
+    let store = app.store().await?;
+    store.check_migrated().await?;
+    let record = store.message(*id).await?.ok_or_else(|| {
+        Failure::new(Code::NotFound, format!("there is no message {id}"))
+            .hint("is this the right database? `broca config show` prints which one is asked")
+    })?;
+    app.output.result(&record, || text(&record))
+}
+
+fn text(record: &MessageRecord) -> String {
+    let time = |at: broca_core::Timestamp| broca_core::format::rfc3339(at);
+    let why = |class: &Option<String>, reason: &Option<String>| match (class, reason) {
+        (Some(class), Some(reason)) => format!("  {class}: {reason}"),
+        (Some(one), None) | (None, Some(one)) => format!("  {one}"),
+        (None, None) => String::new(),
+    };
+    let mut lines = vec![
+        format!("message       {}", record.id),
+        format!("state         {}{}", record.state, why(&record.class, &record.reason)),
+        format!("from          {} on {} (instance {})", record.platform_user_id, record.platform, record.instance),
+        format!("conversation  {} at place {}", record.conversation_id, record.seq),
+        format!("route, agent  {}, {}", record.route, record.agent),
+        format!("received      {}", time(record.received_at)),
+        format!("text          {}", record.text),
+    ];
+    lines.extend(record.finished_at.map(|at| format!("finished      {}", time(at))));
+    for turn in &record.turns {
+        let run = turn.run.as_deref().map(|run| format!(" run {run}")).unwrap_or_default();
+        let why = why(&turn.class, &turn.reason);
+        lines.push(format!(
+            "turn {}        {} {} by {}{run}{why}",
+            turn.attempt,
+            time(turn.started_at),
+            turn.state,
+            turn.worker
+        ));
+    }
+    for response in &record.responses {
+        let why = why(&response.class, &response.reason);
+        lines.push(format!(
+            "answer        {} {} after {} attempts{why}",
+            response.id, response.state, response.attempts
+        ));
+        lines.push(format!("              {}", response.text));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,16 @@
+//! One file per subcommand. Each only wires: it reads its arguments, calls what does the work, and prints.
+
+pub(crate) mod bench;
+pub(crate) mod chat;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod message;
+pub(crate) mod migrate;
+pub(crate) mod nats;
+pub(crate) mod plugin;
+pub(crate) mod rehearse;
+pub(crate) mod send;
+pub(crate) mod status;
+pub(crate) mod tied;
+pub(crate) mod up;
+pub(crate) mod worker;

@@ -1,0 +1,77 @@
+//! `broca nats`: the broker's streams and consumers.
+
+use std::{path::PathBuf, time::Duration};
+
+use broca_bus::{ApplyOptions, Change, Topology};
+
+use crate::{
+    app::App,
+    failure::{Code, Failure},
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Makes the broker hold what the files say, and prints what changed
+    Apply(ApplyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApplyArgs {
+    /// Changes nothing; prints what differs and ends with exit code 1 if something does
+    #[arg(long)]
+    check: bool,
+    /// The folder with streams/, consumers/ and kv/ [default: what this binary was built with]
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
+    /// Removes the consumers of instances that are not configured, unless messages wait for them
+    #[arg(long)]
+    prune: bool,
+}
+
+pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
+    let Command::Apply(args) = command;
+    let topology = match &args.files {
+        Some(folder) => Topology::load(folder)?,
+        None => Topology::embedded()?,
+    };
+    let bus = app.bus("admin").await?;
+    let options = ApplyOptions { prune: args.prune, ..apply_options(app) };
+    let changes =
+        if args.check { topology.diff(&bus, &options).await? } else { topology.apply(&bus, &options).await? };
+    app.output.result(&serde_json::json!({"items": changes}), || {
+        changes.iter().map(Change::to_string).collect::<Vec<_>>().join("\n")
+    })?;
+    verdict(&changes, args.check)
+}
+
+/// What the settings say about the broker's streams and consumers.
+pub(crate) fn apply_options(app: &App) -> ApplyOptions {
+    let settings = &app.config.settings;
+    let lease = Duration::from_millis(settings.worker.lease_ttl_ms.max(settings.delivery.lease_ttl_ms));
+    ApplyOptions {
+        instances: app.enabled_instances(),
+        replicas: settings.nats.replicas,
+        // A wake must not come again before the lease of whoever died with it is over.
+        ack_wait: (lease > ACK_WAIT_IN_FILES).then_some(lease),
+        prune: false,
+    }
+}
+
+const ACK_WAIT_IN_FILES: Duration = Duration::from_secs(30);
+
+fn verdict(changes: &[Change], check: bool) -> Result<(), Failure> {
+    let refused = changes.iter().filter(|change| change.is_refused()).count();
+    let differ = changes.iter().filter(|change| !change.is_unchanged()).count();
+    if refused > 0 && !check {
+        return Err(Failure::new(
+            Code::Conflict,
+            format!("{refused} of {} could not be brought in line", changes.len()),
+        )
+        .hint("the lines above say why; such a stream or consumer must be made anew by hand"));
+    }
+    if check && differ > 0 {
+        return Err(Failure::new(Code::Failure, format!("{differ} of {} differ from the files", changes.len()))
+            .hint("`broca nats apply` brings them in line"));
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! `broca plugin`: plugin processes.
+
+use broca_core::Instance;
+use broca_pipeline::plugin::{self, PluginDeps};
+use serde::Serialize;
+
+use crate::{app::App, failure::Failure, output::table, supervisor::announce_ready};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Runs the process of one plugin instance
+    Run(RunArgs),
+    /// The configured instances
+    List,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The instance, as in [plugins.<instance>]
+    instance: Instance,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    instance: String,
+    plugin: String,
+    platform: Option<String>,
+    enabled: bool,
+    /// What is wrong with its settings.
+    problem: Option<String>,
+}
+
+pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => process(app, &args.instance).await,
+        Command::List => list(app),
+    }
+}
+
+async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
+    let plugin = app.plugin(instance)?;
+    let store = app.store().await?;
+    store.check_migrated().await?;
+    let bus = app.bus(instance.as_str()).await?;
+    let deps = PluginDeps {
+        store,
+        bus,
+        plugin,
+        instance: instance.clone(),
+        routes: app.routes(),
+        limits: app.config.settings.limits,
+        options: app.delivery_options(),
+    };
+    announce_ready();
+    Ok(plugin::run(deps, app.shutdown.begin.clone()).await?)
+}
+
+fn list(app: &App) -> Result<(), Failure> {
+    let listed: Vec<Listed> = app
+        .config
+        .settings
+        .plugins
+        .iter()
+        .map(|(instance, entry)| {
+            let plugin = app.plugin(instance);
+            Listed {
+                instance: instance.to_string(),
+                plugin: entry.plugin.clone().unwrap_or_else(|| instance.to_string()),
+                platform: plugin.as_ref().ok().map(|plugin| plugin.manifest().platform),
+                enabled: entry.enabled,
+                problem: plugin.err().map(|failure| failure.message),
+            }
+        })
+        .collect();
+    app.output.result(&serde_json::json!({"items": listed}), || {
+        table(
+            ["instance", "plugin", "platform", "enabled", "problem"],
+            listed.iter().map(|row| {
+                let platform = row.platform.clone().unwrap_or_default();
+                let problem = row.problem.clone().unwrap_or_default();
+                [row.instance.clone(), row.plugin.clone(), platform, row.enabled.to_string(), problem]
+            }),
+        )
+    })
+}

@@ -1,0 +1,84 @@
+//! `broca send`: one message from the terminal and its answer.
+
+use std::time::Duration;
+
+use broca_plugin_cli::{SendOutcome, Terminal};
+
+use super::chat::{PersonArgs, terminal_failure};
+use crate::{
+    app::App,
+    failure::{Code, Failure},
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    person: PersonArgs,
+    /// How long to wait for the answer, e.g. 30s, 5m
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    timeout: Duration,
+    text: String,
+}
+
+pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
+    let terminal: Terminal = args.person.terminal(app)?;
+    match terminal.send(&args.text, args.timeout).await.map_err(terminal_failure)? {
+        SendOutcome::Answered { message_id, text } => app
+            .output
+            .result(&serde_json::json!({"message_id": message_id, "state": "completed", "answer": text}), || {
+                text.clone()
+            }),
+        SendOutcome::Ended { message_id, state, reason } => {
+            let reason_text = reason.unwrap_or_else(|| "there was nothing to say".to_owned());
+            let fine = matches!(state, broca_core::MessageState::Completed | broca_core::MessageState::Stored);
+            if !fine {
+                return Err(Failure::new(Code::Failure, format!("message {message_id} is {state}: {reason_text}"))
+                    .hint(format!("see all that happened to it: `broca message show {message_id}`")));
+            }
+            app.output.result(&serde_json::json!({"message_id": message_id, "state": state, "answer": null}), || {
+                format!("({state}, no answer)")
+            })
+        }
+        SendOutcome::Refused(reason) => Err(Failure::new(Code::Usage, reason)),
+        SendOutcome::TimedOut { message_id: Some(id) } => Err(Failure::new(
+            Code::Unavailable,
+            format!("no answer within {:?}; message {id} is accepted and goes on", args.timeout),
+        )
+        .hint(format!("see where it is: `broca message show {id}`"))),
+        SendOutcome::TimedOut { message_id: None } => {
+            Err(Failure::new(Code::Unavailable, format!("the message was not accepted within {:?}", args.timeout))
+                .hint("see what is wrong: `broca status`"))
+        }
+    }
+}
+
+/// `250ms`, `30s`, `5m`, `1h`, or plain seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| format!("'{text}' is no duration: use e.g. 30s, 5m"))?;
+    let millis = match unit {
+        "ms" => Some(1),
+        "" | "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let millis = millis.and_then(|factor| number.checked_mul(factor));
+    millis.map(Duration::from_millis).ok_or_else(|| format!("'{text}' is no duration: use ms, s, m or h, e.g. 30s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        for bad in ["", "s", "-1s", "5 days", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `broca status`: what waits, what runs, what failed.
+
+use std::time::Duration;
+
+use broca_admin::status::{Status, status};
+
+use crate::{app::App, failure::Failure, output::table, run_file::RunFile};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) async fn run(app: &App, _args: &Args) -> Result<(), Failure> {
+    let running = RunFile::read(&app.config.settings.data_dir)?;
+    if running.is_none() && app.config.settings.nats.url.is_none() {
+        return Err(app.nothing_runs());
+    }
+    let store = app.store().await?;
+    store.check_migrated().await?;
+    let bus = app.bus("status").await?;
+    let status = status(&store, &bus, &app.enabled_instances()).await?;
+    let processes = running.map(|running| running.processes).unwrap_or_default();
+    app.output.result(&serde_json::json!({"status": status, "processes": processes}), || {
+        let rows = processes.iter().map(|process| {
+            let pid = process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+            [process.name.clone(), pid, process.restarts.to_string()]
+        });
+        let processes = if rows.len() == 0 {
+            String::new()
+        } else {
+            format!("\n\n{}", table(["process", "pid", "restarts"], rows))
+        };
+        format!("{}{processes}", text(&status))
+    })
+}
+
+fn text(status: &Status) -> String {
+    let counts = &status.counts;
+    let states = |name: &str, states: &std::collections::BTreeMap<String, i64>| {
+        let parts: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        [name.to_owned(), if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }]
+    };
+    let conversations = format!(
+        "{} ({} with work, {} held by a worker)",
+        counts.conversations, counts.pending_conversations, counts.leased_conversations
+    );
+    let oldest = counts.oldest_open.map_or_else(|| "none is open".to_owned(), age);
+    let overview = table(
+        ["", ""],
+        [
+            states("messages", &counts.messages),
+            states("answers", &counts.responses),
+            ["conversations".to_owned(), conversations],
+            ["people".to_owned(), counts.users.to_string()],
+            ["oldest open".to_owned(), oldest],
+            ["owed publishes".to_owned(), counts.outbox.to_string()],
+            ["NATS".to_owned(), format!("{} ({})", status.broker.version, status.broker.name)],
+        ],
+    );
+    let consumers = table(
+        ["consumer", "waiting", "in hand", "redelivered", "problem"],
+        status.consumers.iter().map(|consumer| {
+            let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+            [
+                consumer.consumer.clone(),
+                number(consumer.pending),
+                number(consumer.ack_pending),
+                number(consumer.redelivered),
+                consumer.problem.clone().unwrap_or_default(),
+            ]
+        }),
+    );
+    format!("{}\n\n{consumers}", overview.trim_start())
+}
+
+fn age(age: Duration) -> String {
+    match age.as_secs() {
+        0 => format!("{} ms", age.as_millis()),
+        s @ 1..=119 => format!("{s} s"),
+        s @ 120..=7_199 => format!("{} min", s / 60),
+        s => format!("{} h", s / 3_600),
+    }
+}

@@ -1,0 +1,282 @@
+//! `broca up`: everything on one machine, each part as a process of its own.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use broca_core::route::Mode;
+
+use super::nats::apply_options;
+use crate::{
+    app::App,
+    cli::ModeFlag,
+    config::Settings,
+    embedded::{DataDir, NatsServer},
+    failure::{Code, Failure},
+    run_file::{NatsAddress, RunFile},
+    supervisor::{ChildSpec, Group, Lines, Quiet},
+    wiring::sqlite_url,
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Worker processes [default: 2]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    #[command(flatten)]
+    pub(crate) mode: ModeFlag,
+}
+
+/// How long the first start of a process may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long nats-server may take to write everything down.
+const NATS_STOP_GRACE: Duration = Duration::from_secs(15);
+
+pub(crate) async fn run(app: &App, _args: &Args) -> Result<(), Failure> {
+    let data_dir = DataDir::take(&app.config.settings.data_dir)?;
+    let mut running = Running::default();
+    let result = start_and_watch(app, data_dir.path(), &mut running).await;
+    running.stop(app).await;
+    RunFile::remove(data_dir.path())?;
+    result
+}
+
+/// What was started so far, in the reverse order of its end.
+#[derive(Debug, Default)]
+struct Running {
+    nats: Option<Group>,
+    workers: Option<Group>,
+    plugins: Option<Group>,
+}
+
+impl Running {
+    /// First nothing new comes in, then what is under way ends, then the broker goes.
+    async fn stop(&mut self, app: &App) {
+        let settings = &app.config.settings;
+        let now = &app.shutdown.now;
+        let grace = |drain_ms: u64| Duration::from_millis(drain_ms.saturating_add(settings.up.stop_grace_ms));
+        if let Some(plugins) = self.plugins.take() {
+            plugins.stop(grace(settings.delivery.drain_ms), now).await;
+        }
+        if let Some(workers) = self.workers.take() {
+            workers.stop(grace(settings.worker.drain_ms), now).await;
+        }
+        if let Some(nats) = self.nats.take() {
+            nats.stop(NATS_STOP_GRACE, now).await;
+        }
+    }
+
+    fn groups(&mut self) -> impl Iterator<Item = &mut Group> {
+        [&mut self.nats, &mut self.workers, &mut self.plugins].into_iter().flatten()
+    }
+}
+
+async fn start_and_watch(app: &App, data_dir: &Path, running: &mut Running) -> Result<(), Failure> {
+    let settings = &app.config.settings;
+    let lines = lines(settings);
+    let (address, broker) = match &settings.nats.url {
+        Some(url) => (NatsAddress { url: url.expose().to_owned(), login: None }, None),
+        None => {
+            let server = NatsServer::prepare(data_dir, settings.nats.server.as_deref())?;
+            running.nats = Some(Group::start([server.child()], &lines));
+            (server.address.clone(), Some(server))
+        }
+    };
+    let database_url = match &settings.database.url {
+        Some(url) => url.expose().to_owned(),
+        None => sqlite_url(data_dir)?,
+    };
+    prepare(app, &address, &database_url, running).await?;
+
+    let env = children_env(app, data_dir, &address, &database_url);
+    running.workers = Some(Group::start(workers(app, &env)?, &lines));
+    running.plugins = Some(Group::start(plugins(app, &env)?, &lines));
+    wait_until_ready(app, running).await?;
+
+    let mut file = RunFile {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: settings.effective_mode(),
+        nats: address,
+        database_url,
+        processes: Vec::new(),
+    };
+    let processes = |running: &mut Running| running.groups().flat_map(|group| group.processes()).collect();
+    file.processes = processes(running);
+    file.write(data_dir)?;
+    if !app.shutdown.begin.is_cancelled() {
+        say_ready(app, &file, broker.as_ref())?;
+    }
+    while !app.shutdown.begin.is_cancelled() {
+        let changes = running.groups().map(|group| Box::pin(group.changed()));
+        tokio::select! {
+            _ = futures::future::select_all(changes) => {}
+            () = app.shutdown.begin.cancelled() => break,
+        }
+        file.processes = processes(running);
+        file.write(data_dir)?;
+    }
+    tracing::info!("stopping");
+    Ok(())
+}
+
+/// Waits for the broker, brings database and broker up to date.
+async fn prepare(app: &App, address: &NatsAddress, database_url: &str, running: &mut Running) -> Result<(), Failure> {
+    let bus = tokio::select! {
+        bus = app.bus_at(address, "up") => bus?,
+        failed = first_failure(&mut running.nats) => {
+            return Err(Failure::new(Code::Unavailable, failed).hint("its log says why; is the data folder's disk full or read-only?"));
+        }
+    };
+    let store = app.store_at(database_url).await?;
+    let applied = store.migrate().await?;
+    if !applied.is_empty() {
+        tracing::info!(migrations = applied.join(", "), "database brought up to date");
+    }
+    let changes = broca_bus::Topology::embedded()?.apply(&bus, &apply_options(app)).await?;
+    for change in changes.iter().filter(|change| !change.is_unchanged()) {
+        if change.is_refused() {
+            tracing::warn!("{change}");
+        } else {
+            tracing::info!("{change}");
+        }
+    }
+    Ok(())
+}
+
+/// Resolves when a process of the group ended for the first time; never for no group.
+async fn first_failure(group: &mut Option<Group>) -> String {
+    match group {
+        Some(group) => group.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Workers must come up; a plugin that does not is reported and restarted, and harms nobody else.
+async fn wait_until_ready(app: &App, running: &mut Running) -> Result<(), Failure> {
+    let work = async {
+        if let Some(workers) = &mut running.workers {
+            workers
+                .ready(PATIENCE)
+                .await
+                .map_err(|error| Failure::new(Code::Unavailable, error.to_string()).hint("the log above says why"))?;
+        }
+        if let Some(plugins) = &mut running.plugins
+            && let Err(error) = plugins.ready(PATIENCE).await
+        {
+            tracing::error!(%error, "a plugin did not start; it is tried again with growing pauses");
+        }
+        Ok(())
+    };
+    tokio::select! {
+        result = work => result,
+        () = app.shutdown.begin.cancelled() => Ok(()),
+    }
+}
+
+fn workers(app: &App, env: &[(String, String)]) -> Result<Vec<ChildSpec>, Failure> {
+    (1..=app.config.settings.up.workers)
+        .map(|number| {
+            let name = format!("worker-{number}");
+            child(app, &name, &["worker", "--name", &name], env)
+        })
+        .collect()
+}
+
+fn plugins(app: &App, env: &[(String, String)]) -> Result<Vec<ChildSpec>, Failure> {
+    let instances = app.enabled_instances();
+    instances.iter().map(|name| child(app, name.as_str(), &["plugin", "run", name.as_str()], env)).collect()
+}
+
+fn child(app: &App, name: &str, args: &[&str], env: &[(String, String)]) -> Result<ChildSpec, Failure> {
+    let mut args: Vec<OsString> = args.iter().map(OsString::from).collect();
+    if let Some(file) = &app.config.file {
+        args.extend(["--config".into(), file.into()]);
+    }
+    let program: PathBuf = std::env::current_exe()?;
+    Ok(ChildSpec { name: name.to_owned(), program, args, env: env.to_vec(), quiet: Quiet::No })
+}
+
+/// What the children must be told beside the settings file and the environment, which they read themselves: the
+/// flags of this process, and the servers that it started. Nothing of it is on a command line, where others see it.
+fn children_env(app: &App, data_dir: &Path, address: &NatsAddress, database_url: &str) -> Vec<(String, String)> {
+    let mut env = app.config.flags_as_env();
+    let settings = &app.config.settings;
+    let mode = match settings.effective_mode() {
+        Mode::Echo => "echo",
+        Mode::Listen => "listen",
+        Mode::Live => "live",
+    };
+    let mut set = |name: &str, value: &str| env.push((name.to_owned(), value.to_owned()));
+    set("BROCA_DATA_DIR", &data_dir.display().to_string());
+    set("BROCA_MODE", mode);
+    if settings.nats.url.is_none() {
+        set("BROCA_NATS__URL", &address.url);
+    }
+    if let Some(login) = &address.login {
+        set("BROCA_NATS__USER", &login.user);
+        set("BROCA_NATS__PASSWORD", &login.password);
+    }
+    if settings.database.url.is_none() {
+        set("BROCA_DATABASE__URL", database_url);
+    }
+    env
+}
+
+fn lines(settings: &Settings) -> Arc<Lines> {
+    let workers: Vec<String> = (1..=settings.up.workers).map(|number| format!("worker-{number}")).collect();
+    let plugins = settings.plugins.keys().map(broca_core::Instance::as_str);
+    Lines::new(settings.log.format, workers.iter().map(String::as_str).chain(plugins).chain(["nats"]))
+}
+
+fn say_ready(app: &App, file: &RunFile, broker: Option<&NatsServer>) -> Result<(), Failure> {
+    let settings = &app.config.settings;
+    let mut shown = serde_json::to_value(file).map_err(anyhow::Error::from)?;
+    shown["nats"] = file.nats.url.clone().into();
+    shown["database_url"] =
+        settings.database.url.as_ref().map_or_else(|| file.database_url.clone(), ToString::to_string).into();
+    app.output.result(&serde_json::json!({"ready": shown}), || {
+        let broker = match (broker, &settings.nats.url) {
+            (Some(server), _) => format!("NATS {} on {}", server.version, file.nats.url),
+            (None, Some(url)) => format!("NATS at {url}"),
+            (None, None) => String::new(),
+        };
+        let database = match &settings.database.url {
+            Some(url) => url.to_string(),
+            None => format!("SQLite in {}", settings.data_dir.display()),
+        };
+        ready_text(app, &broker, &database)
+    })
+}
+
+fn ready_text(app: &App, broker: &str, database: &str) -> String {
+    let settings = &app.config.settings;
+    let mode = settings.effective_mode();
+    let plugins: Vec<String> = app.enabled_instances().iter().map(ToString::to_string).collect();
+    let folder = match app.config.source_of("data_dir").as_str() {
+        "default" => String::new(),
+        _ => format!(" --data-dir {}", settings.data_dir.display()),
+    };
+    let mut lines = vec![
+        format!(
+            "Broca is ready: {} workers, plugins: {}, {broker}, {database}",
+            settings.up.workers,
+            if plugins.is_empty() { "none".to_owned() } else { plugins.join(", ") }
+        ),
+        match mode {
+            Mode::Echo => "  mode     echo: every message is answered with itself".to_owned(),
+            Mode::Listen => "  mode     listen: messages are stored, nobody answers".to_owned(),
+            Mode::Live => "  mode     live: agents answer".to_owned(),
+        },
+        format!("  chat     broca chat --as alice{folder}    (in another terminal)"),
+        format!("  look     broca status{folder}"),
+    ];
+    if mode == Mode::Echo {
+        lines.push("  go live  set AGENT_ENDPOINT and AGENT_ID (and AGENT_API_KEY), or [agents.default] in broca.toml, and start again".to_owned());
+    }
+    lines.push("  stop     Ctrl-C".to_owned());
+    lines.join("\n")
+}

@@ -1,0 +1,26 @@
+//! `broca worker`: one worker process.
+
+use broca_core::WorkerId;
+use broca_pipeline::worker::{self, WorkerDeps};
+
+use crate::{app::App, cli::ModeFlag, failure::Failure, supervisor::announce_ready};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What logs and leases call it; a unique suffix is added
+    #[arg(long, default_value = "worker")]
+    name: String,
+    #[command(flatten)]
+    pub(crate) mode: ModeFlag,
+}
+
+pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
+    let agents = app.agents()?;
+    let store = app.store().await?;
+    store.check_migrated().await?;
+    let bus = app.bus(&args.name).await?;
+    let id = WorkerId::unique(&args.name);
+    let deps = WorkerDeps { store, bus, agents, routes: app.routes(), options: app.worker_options(), id };
+    announce_ready();
+    Ok(worker::run(deps, app.shutdown.begin.clone()).await?)
+}

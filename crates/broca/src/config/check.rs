@@ -1,0 +1,206 @@
+//! Whether the settings make sense together. Everything that is wrong is said at once.
+
+use broca_core::route::Mode;
+
+use super::{AgentKind, AgentSettings, Loaded};
+use crate::failure::{Code, Failure};
+
+/// # Errors
+/// Each problem names its key, where its value came from, and what is allowed.
+pub(super) fn check(loaded: &Loaded) -> Result<(), Failure> {
+    let mut problems = Problems { loaded, found: Vec::new() };
+    ranges(&mut problems);
+    servers(&mut problems);
+    agents(&mut problems);
+    routes(&mut problems);
+    if problems.found.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Code::Usage, problems.found.join("\nerror: "))
+        .hint("`broca config show` prints every value with where it comes from; deploy/broca.toml explains the keys"))
+}
+
+struct Problems<'a> {
+    loaded: &'a Loaded,
+    found: Vec<String>,
+}
+
+impl Problems<'_> {
+    fn add(&mut self, key: &str, what: &str) {
+        self.found.push(format!("{key} (from {}): {what}", self.loaded.source_of(key)));
+    }
+
+    fn between(&mut self, key: &str, value: u64, least: u64, most: u64) {
+        if !(least..=most).contains(&value) {
+            self.add(key, &format!("is {value}; use {least} to {most}"));
+        }
+    }
+}
+
+const HOUR_MS: u64 = 3_600_000;
+const WEEK_S: u64 = 7 * 86_400;
+
+fn ranges(problems: &mut Problems<'_>) {
+    let settings = &problems.loaded.settings;
+    let (worker, delivery) = (&settings.worker, &settings.delivery);
+    let numbers = [
+        ("database.max_connections", u64::from(settings.database.max_connections), 1, 1_000),
+        ("worker.slots", worker.slots as u64, 1, 50_000),
+        ("worker.lease_ttl_ms", worker.lease_ttl_ms, 1_000, HOUR_MS),
+        ("worker.drain_ms", worker.drain_ms, 0, HOUR_MS),
+        ("worker.yield_after_messages", u64::from(worker.yield_after_messages), 1, 1_000_000),
+        ("worker.yield_after_ms", worker.yield_after_ms, 1, 24 * HOUR_MS),
+        ("worker.sweep_interval_ms", worker.sweep_interval_ms, 10, HOUR_MS),
+        ("worker.sweep_grace_ms", worker.sweep_grace_ms, 0, HOUR_MS),
+        ("delivery.slots", delivery.slots as u64, 1, 10_000),
+        ("delivery.timeout_ms", delivery.timeout_ms, 100, HOUR_MS),
+        ("delivery.lease_ttl_ms", delivery.lease_ttl_ms, 1_000, HOUR_MS),
+        ("delivery.sweep_interval_ms", delivery.sweep_interval_ms, 10, HOUR_MS),
+        ("delivery.drain_ms", delivery.drain_ms, 0, HOUR_MS),
+        ("limits.max_text_bytes", settings.limits.max_text_bytes as u64, 1, 512 * 1024),
+        ("limits.max_json_bytes", settings.limits.max_json_bytes as u64, 2, 256 * 1024),
+        ("up.workers", settings.up.workers as u64, 1, 64),
+        ("up.stop_grace_ms", settings.up.stop_grace_ms, 0, HOUR_MS),
+    ];
+    for (key, value, least, most) in numbers {
+        problems.between(key, value, least, most);
+    }
+    for (name, agent) in &settings.agents {
+        problems.between(&format!("agents.{name}.turn_timeout_s"), agent.turn_timeout_s, 1, 86_400);
+        problems.between(&format!("agents.{name}.delay_ms"), agent.delay_ms, 0, HOUR_MS);
+    }
+    for (key, policy) in [("retry", &settings.retry), ("delivery_retry", &settings.delivery_retry)] {
+        retry(problems, key, policy);
+    }
+    for (place, route) in settings.routes.iter().enumerate() {
+        if let Some(policy) = &route.retry {
+            retry(problems, &format!("routes.{place}.retry"), policy);
+        }
+    }
+}
+
+fn retry(problems: &mut Problems<'_>, key: &str, policy: &broca_core::retry::RetryPolicy) {
+    problems.between(&format!("{key}.max_attempts"), u64::from(policy.max_attempts), 1, 1_000);
+    problems.between(&format!("{key}.initial_ms"), policy.initial_ms, 1, HOUR_MS);
+    problems.between(&format!("{key}.max_ms"), policy.max_ms, policy.initial_ms.max(1), 24 * HOUR_MS);
+    problems.between(&format!("{key}.max_age_s"), policy.max_age_s, 0, 52 * WEEK_S);
+    if !(1.0..=100.0).contains(&policy.multiplier) {
+        problems.add(&format!("{key}.multiplier"), &format!("is {}; use 1 to 100", policy.multiplier));
+    }
+    if !(0.0..=1.0).contains(&policy.jitter) {
+        problems.add(&format!("{key}.jitter"), &format!("is {}; use 0 to 1", policy.jitter));
+    }
+}
+
+fn servers(problems: &mut Problems<'_>) {
+    let settings = &problems.loaded.settings;
+    if let Some(url) = &settings.database.url {
+        let known = ["postgres://", "postgresql://", "sqlite:"];
+        if !known.iter().any(|scheme| url.expose().starts_with(scheme)) {
+            problems.add("database.url", "use postgres://user:password@host/database or sqlite:<path>");
+        }
+    }
+    if let Some(url) = &settings.nats.url
+        && !url.expose().split(',').all(|one| one.starts_with("nats://") || one.starts_with("tls://"))
+    {
+        problems.add("nats.url", "use nats://host:port or tls://host:port, several of them with a comma between");
+    }
+    if let Some(replicas) = settings.nats.replicas.filter(|replicas| ![1, 3, 5].contains(replicas)) {
+        problems.add("nats.replicas", &format!("is {replicas}; use 1, 3 or 5"));
+    }
+    let nats = &settings.nats;
+    let ways = [nats.user.is_some(), nats.nkey.is_some(), nats.creds_file.is_some()];
+    if ways.iter().filter(|way| **way).count() > 1 {
+        problems.add("nats", "set only one of user, nkey and creds_file");
+    }
+    if nats.url.is_none() && ways.contains(&true) {
+        problems.add(
+            "nats.url",
+            "is missing, but there are credentials for it; the server that `broca up` starts needs none",
+        );
+    }
+    if nats.password.is_some() != nats.user.is_some() {
+        problems.add("nats.user", "set user and password together");
+    }
+}
+
+fn agents(problems: &mut Problems<'_>) {
+    let settings = &problems.loaded.settings;
+    // In echo mode no agent is called, so a half-filled .env does no harm.
+    let called = settings.effective_mode() == Mode::Live || settings.routes.iter().any(|r| r.mode == Some(Mode::Live));
+    if !called {
+        return;
+    }
+    for (name, agent) in settings.agents.iter().filter(|(_, agent)| agent.kind == AgentKind::Letta) {
+        letta(problems, name, agent);
+    }
+    let default = broca_core::route::DEFAULT_AGENT;
+    if settings.effective_mode() == Mode::Live && !settings.agents.contains_key(default) {
+        problems.add("mode", "is live, but there is no agent: set agents.default.endpoint and agents.default.agent_id");
+    }
+}
+
+fn letta(problems: &mut Problems<'_>, name: &str, agent: &AgentSettings) {
+    let endpoint = format!("agents.{name}.endpoint");
+    match agent.endpoint.as_deref() {
+        None | Some("") => problems.add(&endpoint, "is missing; give the Letta server, e.g. http://localhost:8283"),
+        Some(text) if is_placeholder(text) => problems.add(&endpoint, PLACEHOLDER),
+        Some(text) if !text.starts_with("http://") && !text.starts_with("https://") => {
+            problems.add(&endpoint, "must begin with http:// or https://");
+        }
+        Some(_) => {}
+    }
+    let agent_id = format!("agents.{name}.agent_id");
+    match agent.agent_id.as_deref() {
+        None | Some("") => problems.add(&agent_id, "is missing; give the agent's id at Letta (agent-…)"),
+        Some(text) if is_placeholder(text) => problems.add(&agent_id, PLACEHOLDER),
+        Some(_) => {}
+    }
+    if agent.api_key.as_ref().is_some_and(|key| is_placeholder(key.expose())) {
+        problems.add(&format!("agents.{name}.api_key"), PLACEHOLDER);
+    }
+}
+
+fn routes(problems: &mut Problems<'_>) {
+    let settings = &problems.loaded.settings;
+    for (place, route) in settings.routes.iter().enumerate() {
+        if route.name.is_empty() {
+            problems
+                .add(&format!("routes.{place}.name"), "is missing; a name is what messages remember of their route");
+        }
+        if let Some(agent) = route.agent.as_deref().filter(|name| !settings.agents.contains_key(*name)) {
+            let known = settings.agents.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() { "none is" } else { known.as_str() };
+            problems.add(&format!("routes.{place}.agent"), &format!("'{agent}' is not configured ({known})"));
+        }
+    }
+}
+
+const PLACEHOLDER: &str =
+    "is still a placeholder; put the real value there, or use mode = \"echo\" to try without an agent";
+
+/// Whether a value was left as some template had it.
+fn is_placeholder(value: &str) -> bool {
+    let value = value.trim().to_ascii_lowercase();
+    let whole = ["changeme", "change_me", "change-me", "example", "placeholder", "todo", "xxx", "none", "null"];
+    let start = ["your_", "your-", "<", "replace", "example_", "example-", "sk-xxx", "insert_", "enter_"];
+    whole.contains(&value.as_str())
+        || start.iter().any(|start| value.starts_with(start))
+        || value.contains("your_")
+        || value.contains("your-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_placeholder;
+
+    #[test]
+    fn placeholders_are_told_from_values() {
+        for text in ["your_api_key", "CHANGEME", "<agent id>", "example", "https://your-letta.server", "replace-me"] {
+            assert!(is_placeholder(text), "{text}");
+        }
+        for text in ["agent-0c5b", "http://localhost:8283", "sk-let-8a7b", "letta.example.com"] {
+            assert!(!is_placeholder(text), "{text}");
+        }
+    }
+}

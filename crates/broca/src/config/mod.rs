@@ -1,0 +1,16 @@
+//! Settings: what they are, where they come from, and whether they make sense.
+//!
+//! Defaults, then `broca.toml`, then the original's environment names, then `BROCA_*`, then flags; the later wins.
+//! Every value remembers its source, so that an error and `broca config show` can name it.
+
+mod check;
+mod original;
+mod secret;
+mod settings;
+mod show;
+mod sources;
+
+pub(crate) use secret::{Secret, Url};
+pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, LogSettings, Settings};
+pub(crate) use show::shown;
+pub(crate) use sources::{Flag, Loaded, is_setting, load};

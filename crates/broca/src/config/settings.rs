@@ -1,0 +1,273 @@
+//! The settings and their defaults. `deploy/broca.toml` explains each of them; a test holds the two together.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use broca_core::{
+    Instance, Limits,
+    format::FormatOptions,
+    retry::RetryPolicy,
+    route::{Mode, Route},
+};
+use broca_pipeline::{deliver::DeliveryOptions, worker::WorkerOptions};
+use serde::{Deserialize, Serialize};
+
+use super::{Secret, Url};
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Where an embedded Broca keeps everything.
+    pub(crate) data_dir: PathBuf,
+    /// What is done with messages whose route has no mode of its own; without one, live when an agent is
+    /// configured and echo when none is.
+    pub(crate) mode: Option<Mode>,
+    pub(crate) nats: NatsSettings,
+    pub(crate) database: DatabaseSettings,
+    /// By name; a route without an agent means `default`.
+    pub(crate) agents: BTreeMap<String, AgentSettings>,
+    /// The first that holds wins.
+    pub(crate) routes: Vec<Route>,
+    /// How a message reads for the agent, unless its route says otherwise.
+    pub(crate) format: FormatOptions,
+    /// Of agent turns, unless the route says otherwise.
+    pub(crate) retry: RetryPolicy,
+    /// Of handing an answer to its platform.
+    pub(crate) delivery_retry: RetryPolicy,
+    pub(crate) limits: Limits,
+    pub(crate) worker: WorkerSettings,
+    pub(crate) delivery: DeliverySettings,
+    /// By instance.
+    pub(crate) plugins: BTreeMap<Instance, PluginEntry>,
+    pub(crate) up: UpSettings,
+    pub(crate) log: LogSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("broca-data"),
+            mode: None,
+            nats: NatsSettings::default(),
+            database: DatabaseSettings::default(),
+            agents: BTreeMap::new(),
+            routes: Vec::new(),
+            format: FormatOptions::default(),
+            retry: RetryPolicy::default(),
+            delivery_retry: DeliveryOptions::default().retry,
+            limits: Limits::default(),
+            worker: WorkerSettings::default(),
+            delivery: DeliverySettings::default(),
+            plugins: BTreeMap::new(),
+            up: UpSettings::default(),
+            log: LogSettings::default(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NatsSettings {
+    /// Without one, `broca up` starts a server of its own.
+    pub(crate) url: Option<Url>,
+    /// The nats-server binary that `broca up` starts.
+    pub(crate) server: Option<PathBuf>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) password_file: Option<PathBuf>,
+    /// The seed of an nkey.
+    pub(crate) nkey: Option<Secret>,
+    pub(crate) nkey_file: Option<PathBuf>,
+    /// A `.creds` file (JWT and seed).
+    pub(crate) creds_file: Option<PathBuf>,
+    /// Replies come under this prefix; the server's permissions must allow it.
+    pub(crate) inbox_prefix: Option<String>,
+    /// The JetStream API's subject prefix, where this account imports it under another name than `$JS.API`.
+    pub(crate) api_prefix: Option<String>,
+    /// PEM of the authorities to trust instead of the system's.
+    pub(crate) tls_ca: Option<PathBuf>,
+    pub(crate) require_tls: bool,
+    /// Copies of each stream in a cluster: 1, 3 or 5; without one, streams stay as they are.
+    pub(crate) replicas: Option<usize>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DatabaseSettings {
+    /// `postgres://…` or `sqlite:<path>`; without one, SQLite in the data folder.
+    pub(crate) url: Option<Url>,
+    pub(crate) url_file: Option<PathBuf>,
+    /// Per process.
+    pub(crate) max_connections: u32,
+}
+
+impl Default for DatabaseSettings {
+    fn default() -> Self {
+        Self { url: None, url_file: None, max_connections: 8 }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AgentKind {
+    #[default]
+    Letta,
+    /// Answers with the message itself, without any server.
+    Echo,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AgentSettings {
+    pub(crate) kind: AgentKind,
+    /// The Letta server, e.g. `http://localhost:8283`.
+    pub(crate) endpoint: Option<String>,
+    pub(crate) api_key: Option<Secret>,
+    pub(crate) api_key_file: Option<PathBuf>,
+    pub(crate) agent_id: Option<String>,
+    /// A turn that takes longer is unknown, never repeated blindly.
+    pub(crate) turn_timeout_s: u64,
+    /// Of the echo agent.
+    pub(crate) delay_ms: u64,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self {
+            kind: AgentKind::Letta,
+            endpoint: None,
+            api_key: None,
+            api_key_file: None,
+            agent_id: None,
+            turn_timeout_s: 600,
+            delay_ms: 0,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WorkerSettings {
+    /// Conversations that one worker process works on at a time.
+    pub(crate) slots: usize,
+    /// How long a dead worker's conversations stay its own.
+    pub(crate) lease_ttl_ms: u64,
+    /// How long a stopping worker waits for turns under way; what is left goes to its successor.
+    pub(crate) drain_ms: u64,
+    /// After this many messages of one conversation, or this long, the others get their turn.
+    pub(crate) yield_after_messages: u32,
+    pub(crate) yield_after_ms: u64,
+    /// How often conversations that nobody works on are searched for.
+    pub(crate) sweep_interval_ms: u64,
+    /// How long the search leaves a fresh wake or outbox row to whoever made it.
+    pub(crate) sweep_grace_ms: u64,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        let options = WorkerOptions::default();
+        Self {
+            slots: options.slots,
+            lease_ttl_ms: millis(options.lease_ttl),
+            drain_ms: millis(options.drain),
+            yield_after_messages: options.yield_after_messages,
+            yield_after_ms: millis(options.yield_after),
+            sweep_interval_ms: millis(options.sweep.interval),
+            sweep_grace_ms: millis(options.sweep.grace),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DeliverySettings {
+    /// Answers that one plugin process delivers at a time.
+    pub(crate) slots: usize,
+    /// A delivery that takes longer is unknown.
+    pub(crate) timeout_ms: u64,
+    /// How long a dead process's answer stays its own before a successor settles it.
+    pub(crate) lease_ttl_ms: u64,
+    /// How often answers that are due are searched for.
+    pub(crate) sweep_interval_ms: u64,
+    /// How long a stopping plugin waits for deliveries under way.
+    pub(crate) drain_ms: u64,
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        let options = DeliveryOptions::default();
+        Self {
+            slots: options.slots,
+            timeout_ms: millis(options.timeout),
+            lease_ttl_ms: millis(options.lease_ttl),
+            sweep_interval_ms: millis(options.sweep_interval),
+            drain_ms: millis(options.drain),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PluginEntry {
+    pub(crate) enabled: bool,
+    /// Which plugin it runs; its own name when it is not set.
+    pub(crate) plugin: Option<String>,
+    /// The plugin's own settings.
+    pub(crate) settings: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for PluginEntry {
+    fn default() -> Self {
+        Self { enabled: true, plugin: None, settings: serde_json::Map::new() }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpSettings {
+    /// Worker processes.
+    pub(crate) workers: usize,
+    /// How long a process may take to stop before it is killed, beyond its own drain time.
+    pub(crate) stop_grace_ms: u64,
+}
+
+impl Default for UpSettings {
+    fn default() -> Self {
+        Self { workers: 2, stop_grace_ms: 10_000 }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogSettings {
+    /// error, warn, info, debug, trace, or a filter like `info,broca_pipeline=debug`.
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::default() }
+    }
+}
+
+impl Settings {
+    /// The mode of routes that have none.
+    pub(crate) fn effective_mode(&self) -> Mode {
+        let agent_configured = self.agents.contains_key(broca_core::route::DEFAULT_AGENT);
+        self.mode.unwrap_or(if agent_configured { Mode::Live } else { Mode::Echo })
+    }
+}

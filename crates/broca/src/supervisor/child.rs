@@ -1,0 +1,227 @@
+//! One child process, kept running until told to stop.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use broca_core::retry::RetryPolicy;
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, Command},
+    sync::watch,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Lines, tie};
+use crate::telemetry;
+
+/// What a child of ours says on its standard output once it works. Everything else it says goes to the log.
+const READY: &str = "ready";
+
+/// A child that lived this long did not fail at its start.
+const STEADY: Duration = Duration::from_secs(30);
+
+/// The pauses before a restart; a child is never given up.
+const RESTART: RetryPolicy = RetryPolicy {
+    max_attempts: u32::MAX,
+    initial_ms: 250,
+    max_ms: 30_000,
+    multiplier: 2.0,
+    jitter: 0.25,
+    max_age_s: 0,
+};
+
+/// Tells the parent that this process works now. Where nobody listens it does nothing.
+pub(crate) fn announce_ready() {
+    use std::io::Write;
+    if std::env::var_os(ANNOUNCE).is_some() && writeln!(io::stdout().lock(), "{READY}").is_err() {
+        tracing::warn!("the process that started this one no longer listens");
+    }
+}
+
+/// Set for children that are to call [`announce_ready`].
+const ANNOUNCE: &str = "BROCA_ANNOUNCE";
+
+/// Which of a child's lines reach the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quiet {
+    /// All of them.
+    No,
+    /// Those that hold one of these.
+    Unless(&'static [&'static str]),
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub(crate) struct ChildSpec {
+    pub(crate) name: String,
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    /// Beside this process's own environment. Secrets go here, never into `args`.
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) quiet: Quiet,
+}
+
+/// How a child stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ChildStatus {
+    pub(crate) pid: Option<u32>,
+    /// It announced that it works.
+    pub(crate) ready: bool,
+    /// How often it ended although nobody told it to.
+    pub(crate) restarts: u32,
+    /// How it ended the last time, with its last lines.
+    pub(crate) last_end: Option<String>,
+}
+
+/// The stop signals of a group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop {
+    /// End in good order.
+    pub(crate) begin: CancellationToken,
+    /// The time for that is over.
+    pub(crate) kill: CancellationToken,
+}
+
+/// Runs the child until `stop`, again whenever it ends before.
+pub(super) async fn keep(spec: ChildSpec, lines: Arc<Lines>, status: watch::Sender<ChildStatus>, stop: Stop) {
+    let mut failures = 0;
+    while !stop.begin.is_cancelled() {
+        let started = Instant::now();
+        let ended = run_once(&spec, &lines, &status, &stop).await;
+        if stop.begin.is_cancelled() {
+            break;
+        }
+        failures = if started.elapsed() >= STEADY { 1 } else { failures + 1 };
+        let pause = RESTART.delay(failures);
+        tracing::warn!(process = spec.name, ended, restart_in_ms = pause.as_millis() as u64, "process ended");
+        status.send_modify(|status| {
+            *status = ChildStatus { restarts: status.restarts + 1, last_end: Some(ended), ..ChildStatus::default() };
+        });
+        stop.begin.run_until_cancelled(tokio::time::sleep(pause)).await;
+    }
+    status.send_modify(|status| *status = ChildStatus { restarts: status.restarts, ..ChildStatus::default() });
+}
+
+/// Starts the child and waits for its end; says how that was.
+async fn run_once(spec: &ChildSpec, lines: &Arc<Lines>, status: &watch::Sender<ChildStatus>, stop: &Stop) -> String {
+    let mut child = match start(spec, lines) {
+        Ok(child) => child,
+        Err(error) => return format!("cannot be started: {error}"),
+    };
+    let pid = child.id();
+    status.send_modify(|status| status.pid = pid);
+    let last = Arc::new(Mutex::new(None));
+    let mut pumps = JoinSet::new();
+    if let Some(stdout) = child.stdout.take() {
+        let (spec, lines, status, last) = (spec.clone(), lines.clone(), status.clone(), last.clone());
+        pumps.spawn(pump(stdout, move |line| {
+            if line == READY {
+                status.send_modify(|status| status.ready = true);
+            } else {
+                show(&spec, &lines, &last, line);
+            }
+        }));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        let (spec, lines, last) = (spec.clone(), lines.clone(), last.clone());
+        pumps.spawn(pump(stderr, move |line| show(&spec, &lines, &last, line)));
+    }
+    let ended = wait(&mut child, pid, stop).await;
+    // What it wrote before its end is still in the pipes; a grandchild that holds them open must not hold us.
+    let drained = tokio::time::timeout(Duration::from_secs(1), async { while pumps.join_next().await.is_some() {} });
+    if drained.await.is_err() {
+        pumps.abort_all();
+    }
+    describe(ended, &last)
+}
+
+fn start(spec: &ChildSpec, lines: &Lines) -> io::Result<Child> {
+    let mut command = Command::from(tie::command(&spec.program, &spec.args)?);
+    command.envs(spec.env.iter().map(|(name, value)| (name, value))).env(ANNOUNCE, "1");
+    if lines.colour() {
+        command.env(telemetry::FORCE_COLOUR, "1");
+    }
+    command
+        // A group of its own: Ctrl-C reaches this process alone, which then stops the others in order.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+}
+
+async fn wait(child: &mut Child, pid: Option<u32>, stop: &Stop) -> io::Result<ExitStatus> {
+    tokio::select! {
+        ended = child.wait() => return ended,
+        () = stop.begin.cancelled() => signal(pid, Signal::SIGTERM),
+    }
+    tokio::select! {
+        ended = child.wait() => return ended,
+        () = stop.kill.cancelled() => signal(pid, Signal::SIGKILL),
+    }
+    child.wait().await
+}
+
+/// Signals the child and whatever it started in its group.
+fn signal(pid: Option<u32>, signal: Signal) {
+    let Some(pid) = pid.and_then(|pid| i32::try_from(pid).ok()) else { return };
+    match killpg(Pid::from_raw(pid), signal) {
+        // It ended in the meantime.
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(error) => tracing::error!(pid, %signal, %error, "cannot signal a child process"),
+    }
+}
+
+async fn pump(pipe: impl AsyncRead + Unpin, take: impl Fn(&str)) {
+    let mut reader = BufReader::new(pipe);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.read_until(b'\n', &mut line).await {
+            Ok(0) => return,
+            Ok(_) => take(String::from_utf8_lossy(&line).trim_end()),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read a child's output");
+                return;
+            }
+        }
+    }
+}
+
+fn show(spec: &ChildSpec, lines: &Lines, last: &Mutex<Option<String>>, line: &str) {
+    if let Ok(mut last) = last.lock() {
+        *last = Some(line.to_owned());
+    }
+    let shown = match spec.quiet {
+        Quiet::No => true,
+        Quiet::Unless(marks) => marks.iter().any(|mark| line.contains(mark)),
+    };
+    if shown {
+        lines.write(&spec.name, line);
+    }
+}
+
+fn describe(ended: io::Result<ExitStatus>, last: &Mutex<Option<String>>) -> String {
+    let how = match ended {
+        Ok(status) => status.to_string(),
+        Err(error) => format!("cannot be waited for: {error}"),
+    };
+    let said = last.lock().ok().and_then(|last| last.clone());
+    match said {
+        Some(line) => format!("{how}; its last line: {line}"),
+        None => how,
+    }
+}

@@ -1,0 +1,250 @@
+//! From settings to the parts that a process works with.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use broca_admin::status::StatusError;
+use broca_bus::{Auth, Bus, BusError, BusOptions};
+use broca_core::{Instance, route::Routes};
+use broca_letta::{Agent, EchoAgent, LettaAgent, LettaOptions};
+use broca_pipeline::{
+    Agents, PipelineError, agents::NamedAgent, deliver::DeliveryOptions, sweep::SweepOptions, worker::WorkerOptions,
+};
+use broca_plugin::Plugin;
+use broca_plugin_cli::{CliPlugin, CliSettings};
+use broca_plugin_demo::{DemoPlugin, DemoSettings};
+use broca_store::{Store, StoreError, StoreOptions};
+use secrecy::SecretString;
+
+use crate::{
+    app::App,
+    config::{AgentKind, AgentSettings, Settings},
+    failure::{Code, Failure},
+    run_file::{NatsAddress, RunFile},
+};
+
+/// How long a process waits for NATS when it starts: a broker and its clients often start together.
+const BROKER_PATIENCE: Duration = Duration::from_secs(30);
+
+impl App {
+    fn settings(&self) -> &Settings {
+        &self.config.settings
+    }
+
+    /// The database, as configured, as the running `broca up` has it, or in the data folder.
+    pub(crate) async fn store(&self) -> Result<Store, Failure> {
+        let url = match &self.settings().database.url {
+            Some(url) => url.expose().to_owned(),
+            None => match RunFile::read(&self.settings().data_dir)? {
+                Some(running) => running.database_url,
+                None => sqlite_url(&self.settings().data_dir)?,
+            },
+        };
+        self.store_at(&url).await
+    }
+
+    pub(crate) async fn store_at(&self, url: &str) -> Result<Store, Failure> {
+        let options = StoreOptions { max_connections: self.settings().database.max_connections, ..Default::default() };
+        Ok(Store::connect(url, options).await?)
+    }
+
+    /// The broker, as configured or as the running `broca up` has it.
+    pub(crate) async fn bus(&self, role: &str) -> Result<Bus, Failure> {
+        self.bus_at(&self.nats_address()?, role).await
+    }
+
+    pub(crate) async fn bus_at(&self, address: &NatsAddress, role: &str) -> Result<Bus, Failure> {
+        Ok(Bus::connect_within(self.bus_options(address, role), BROKER_PATIENCE).await?)
+    }
+
+    fn nats_address(&self) -> Result<NatsAddress, Failure> {
+        if let Some(url) = &self.settings().nats.url {
+            return Ok(NatsAddress { url: url.expose().to_owned(), login: None });
+        }
+        RunFile::read(&self.settings().data_dir)?.map(|running| running.nats).ok_or_else(|| self.nothing_runs())
+    }
+
+    /// Nothing is configured and nothing runs here.
+    pub(crate) fn nothing_runs(&self) -> Failure {
+        let folder = self.settings().data_dir.display();
+        Failure::new(Code::Unavailable, format!("no Broca runs in {folder}, and nats.url is not set"))
+            .hint("start `broca up` in another terminal, or say where it is with --data-dir or --nats-url")
+    }
+
+    /// How this process reaches the broker; `role` is what the broker's connection list calls it.
+    pub(crate) fn bus_options(&self, address: &NatsAddress, role: &str) -> BusOptions {
+        let nats = &self.settings().nats;
+        let auth = match (&address.login, &nats.user, &nats.password, &nats.nkey, &nats.creds_file) {
+            (Some(login), ..) => {
+                Auth::UserPassword { user: login.user.clone(), password: SecretString::from(login.password.clone()) }
+            }
+            (None, Some(user), Some(password), ..) => {
+                Auth::UserPassword { user: user.clone(), password: password.clone().into_inner() }
+            }
+            (None, _, _, Some(seed), _) => Auth::Nkey { seed: seed.clone().into_inner() },
+            (None, _, _, _, Some(path)) => Auth::CredentialsFile(path.clone()),
+            _ => Auth::None,
+        };
+        BusOptions {
+            url: address.url.clone(),
+            name: format!("broca {role}"),
+            auth,
+            inbox_prefix: nats.inbox_prefix.clone(),
+            api_prefix: nats.api_prefix.clone(),
+            tls_ca: nats.tls_ca.clone(),
+            require_tls: nats.require_tls,
+            ..BusOptions::default()
+        }
+    }
+
+    /// Every instance that is to have a consumer for its answers.
+    pub(crate) fn enabled_instances(&self) -> Vec<Instance> {
+        let enabled = self.settings().plugins.iter().filter(|(_, plugin)| plugin.enabled);
+        enabled.map(|(instance, _)| instance.clone()).collect()
+    }
+
+    pub(crate) fn routes(&self) -> Arc<Routes> {
+        let settings = self.settings();
+        Arc::new(Routes {
+            routes: settings.routes.clone(),
+            mode: settings.effective_mode(),
+            retry: settings.retry,
+            format: settings.format,
+        })
+    }
+
+    pub(crate) fn agents(&self) -> Result<Agents, Failure> {
+        let mut named = Vec::new();
+        for (name, settings) in &self.settings().agents {
+            let agent = NamedAgent {
+                agent: agent(name, settings)?,
+                turn_timeout: Duration::from_secs(settings.turn_timeout_s),
+            };
+            named.push((name.clone(), agent));
+        }
+        Ok(Agents::new(named))
+    }
+
+    pub(crate) fn worker_options(&self) -> WorkerOptions {
+        let worker = &self.settings().worker;
+        WorkerOptions {
+            slots: worker.slots,
+            lease_ttl: Duration::from_millis(worker.lease_ttl_ms),
+            drain: Duration::from_millis(worker.drain_ms),
+            yield_after_messages: worker.yield_after_messages,
+            yield_after: Duration::from_millis(worker.yield_after_ms),
+            sweep: SweepOptions {
+                interval: Duration::from_millis(worker.sweep_interval_ms),
+                grace: Duration::from_millis(worker.sweep_grace_ms),
+            },
+        }
+    }
+
+    pub(crate) fn delivery_options(&self) -> DeliveryOptions {
+        let delivery = &self.settings().delivery;
+        DeliveryOptions {
+            slots: delivery.slots,
+            timeout: Duration::from_millis(delivery.timeout_ms),
+            lease_ttl: Duration::from_millis(delivery.lease_ttl_ms),
+            retry: self.settings().delivery_retry,
+            sweep_interval: Duration::from_millis(delivery.sweep_interval_ms),
+            drain: Duration::from_millis(delivery.drain_ms),
+        }
+    }
+
+    /// The plugin of an instance, with its settings.
+    pub(crate) fn plugin(&self, instance: &Instance) -> Result<Arc<dyn Plugin>, Failure> {
+        let Some(entry) = self.settings().plugins.get(instance) else {
+            let known: Vec<&str> = self.settings().plugins.keys().map(Instance::as_str).collect();
+            return Err(Failure::new(
+                Code::NotFound,
+                format!("there is no plugin instance '{instance}' in the settings"),
+            )
+            .hint(format!("configured are {}; add [plugins.{instance}] to broca.toml", known.join(", "))));
+        };
+        match entry.plugin.as_deref().unwrap_or(instance.as_str()) {
+            "cli" => Ok(Arc::new(CliPlugin::new(self.cli_settings(instance)?))),
+            "demo" => {
+                let settings: DemoSettings = self.config.plugin_settings(instance, &[])?;
+                let plugin = DemoPlugin::new(settings)
+                    .map_err(|error| Failure::new(Code::Usage, format!("plugins.{instance}.{error}")))?;
+                Ok(Arc::new(plugin))
+            }
+            other => Err(Failure::new(
+                Code::Usage,
+                format!("plugins.{instance}.plugin is '{other}': there is no such plugin"),
+            )
+            .hint("this binary has cli and demo")),
+        }
+    }
+
+    /// Where terminals find the `cli` plugin.
+    pub(crate) fn cli_settings(&self, instance: &Instance) -> Result<CliSettings, Failure> {
+        let socket = std::path::absolute(&self.settings().data_dir)?.join(format!("{instance}.sock"));
+        self.config.plugin_settings(instance, &[("socket", socket.display().to_string())])
+    }
+}
+
+fn agent(name: &str, settings: &AgentSettings) -> Result<Arc<dyn Agent>, Failure> {
+    match settings.kind {
+        AgentKind::Echo => Ok(Arc::new(EchoAgent { delay: Duration::from_millis(settings.delay_ms) })),
+        AgentKind::Letta => {
+            let (endpoint, agent_id) =
+                (settings.endpoint.clone().unwrap_or_default(), settings.agent_id.clone().unwrap_or_default());
+            let api_key = settings.api_key.clone().map(crate::config::Secret::into_inner);
+            let agent = LettaAgent::new(LettaOptions { api_key, ..LettaOptions::new(endpoint, agent_id) })
+                .map_err(|error| Failure::new(Code::Usage, format!("agents.{name}: {error}")))?;
+            Ok(Arc::new(agent))
+        }
+    }
+}
+
+/// The database of a data folder.
+pub(crate) fn sqlite_url(data_dir: &std::path::Path) -> Result<String, Failure> {
+    let path: PathBuf = std::path::absolute(data_dir)?.join("broca.db");
+    Ok(format!("sqlite:{}", path.display()))
+}
+
+impl From<BusError> for Failure {
+    fn from(error: BusError) -> Self {
+        let code = match &error {
+            BusError::Unauthorised { .. } => Code::Unauthorised,
+            BusError::Options(_) => Code::Usage,
+            BusError::MissingConsumer { .. } => Code::NotFound,
+            BusError::WrongConsumer { .. } => Code::Conflict,
+            error if error.is_transient() => Code::Unavailable,
+            _ => Code::Failure,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<PipelineError> for Failure {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::Bus(error) => error.into(),
+            PipelineError::Store(error) => error.into(),
+            PipelineError::Host(error) => Self::new(Code::Failure, error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::Url { .. } => Code::Usage,
+            StoreError::NotMigrated { .. } | StoreError::Refused(_) => Code::Conflict,
+            error if error.is_transient() => Code::Unavailable,
+            _ => Code::Failure,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<StatusError> for Failure {
+    fn from(error: StatusError) -> Self {
+        match error {
+            StatusError::Store(error) => error.into(),
+            StatusError::Bus(error) => error.into(),
+        }
+    }
+}
