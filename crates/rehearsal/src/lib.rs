@@ -1,3 +1,4 @@
 //! Scripted servers that speak the real wire formats: an agent server and a chat platform, for the demo and for tests.
 
+pub mod letta;
 pub mod platform;
