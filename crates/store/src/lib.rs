@@ -2,7 +2,27 @@
 //!
 //! This is the only crate that names sqlx. Every operation on a message's way exists as a batch and is
 //! group-committed: callers hand in one item, whatever waits becomes the next statement.
+//!
+//! Order and ownership are rows. A conversation counts what it accepted (`tail`) and what it finished (`head`);
+//! accept, claim, finish and release all write its row, so none of them can overlook another. Whoever claims it
+//! raises its `epoch`, and every write under a lease names the epoch it was taken with.
 
+mod accept;
+mod batcher;
+mod db;
+mod decode;
+mod delivering;
+mod ending;
+mod error;
+mod lite;
+mod operation;
+mod pg;
+mod reading;
 mod rows;
+mod store;
+mod turns;
+mod writes;
 
+pub use error::StoreError;
 pub use rows::*;
+pub use store::{Backend, PENDING_PAGE, Store, StoreOptions};

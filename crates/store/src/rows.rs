@@ -196,6 +196,16 @@ pub struct Finished {
     pub released: bool,
 }
 
+/// A conversation that has work and nobody who does it: publish a wake for its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SweptWake {
+    pub conversation: ConversationId,
+    /// The first pending one.
+    pub message: MessageId,
+    pub instance: Instance,
+    pub at: Timestamp,
+}
+
 /// What a plugin process gets when it wants to deliver an answer.
 #[derive(Clone, Debug)]
 pub enum Delivery {

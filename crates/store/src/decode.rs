@@ -1,0 +1,233 @@
+//! From rows to the vocabulary. The rows are alike in both databases.
+
+use std::{collections::HashMap, str::FromStr, time::Duration};
+
+use broca_core::{
+    ConversationId, Instance, MessageId, OutboxId, Profile, ProfileId, Response, ResponseId, Timestamp, TraceParent,
+    TurnId, UserId,
+};
+use sqlx::types::{Json, Uuid};
+
+use crate::{Claimed, Delivery, Dispatch, Lease, Owed, OwedKind, PendingMessage, StartedTurn, StoreError};
+
+pub(crate) fn count(n: i64) -> Result<u32, StoreError> {
+    u32::try_from(n).map_err(StoreError::unreadable)
+}
+
+pub(crate) fn elapsed(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+pub(crate) fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(StoreError::unreadable)
+}
+
+/// A trace is a help, not a fact: one that cannot be read is left out.
+pub(crate) fn trace(text: Option<&str>) -> Option<TraceParent> {
+    text.and_then(|text| text.parse().ok())
+}
+
+/// A pending message, its sender, and its open turn if it has one.
+#[derive(sqlx::FromRow)]
+pub(crate) struct PendingRow {
+    conversation_id: Uuid,
+    id: Uuid,
+    seq: i64,
+    attempts: i64,
+    instance: String,
+    route: String,
+    chat_id: Option<String>,
+    is_group: bool,
+    text: String,
+    received_at: i64,
+    now: i64,
+    trace: Option<String>,
+    profile_id: Uuid,
+    user_id: Uuid,
+    platform: String,
+    platform_user_id: String,
+    username: Option<String>,
+    display_name: Option<String>,
+    metadata: Json<serde_json::Value>,
+    turn_id: Option<Uuid>,
+    turn_attempt: Option<i64>,
+    run: Option<String>,
+    run_seq: Option<i64>,
+    turn_conversation: Option<String>,
+    started_at: Option<i64>,
+}
+
+impl PendingRow {
+    pub(crate) fn open_turn(&self) -> Result<Option<StartedTurn>, StoreError> {
+        let (Some(id), Some(started_at)) = (self.turn_id, self.started_at) else { return Ok(None) };
+        Ok(Some(StartedTurn {
+            id: TurnId(id),
+            message: MessageId(self.id),
+            attempt: count(self.turn_attempt.unwrap_or(0))?,
+            run: self.run.clone(),
+            run_seq: self.run_seq.unwrap_or(0),
+            agent_conversation: self.turn_conversation.clone(),
+            started_at: Timestamp(started_at),
+            age: elapsed(self.now - started_at),
+        }))
+    }
+
+    pub(crate) fn message(self) -> Result<PendingMessage, StoreError> {
+        Ok(PendingMessage {
+            id: MessageId(self.id),
+            seq: self.seq,
+            attempts: count(self.attempts)?,
+            instance: parsed::<Instance>(&self.instance)?,
+            route: self.route,
+            chat_id: self.chat_id,
+            is_group: self.is_group,
+            text: self.text,
+            profile: Profile {
+                id: ProfileId(self.profile_id),
+                user_id: UserId(self.user_id),
+                platform: self.platform,
+                platform_user_id: self.platform_user_id,
+                username: self.username,
+                display_name: self.display_name,
+                metadata: self.metadata.0,
+            },
+            received_at: Timestamp(self.received_at),
+            age: elapsed(self.now - self.received_at),
+            trace: trace(self.trace.as_deref()),
+        })
+    }
+}
+
+/// The pending messages of several conversations, each in its order.
+#[derive(Default)]
+pub(crate) struct Pages(HashMap<Uuid, Vec<PendingRow>>);
+
+impl Pages {
+    pub(crate) fn of(rows: Vec<PendingRow>) -> Self {
+        let mut pages = Self::default();
+        for row in rows {
+            pages.0.entry(row.conversation_id).or_default().push(row);
+        }
+        pages
+    }
+
+    /// Fills in what a claimed conversation has pending.
+    pub(crate) fn fill(&mut self, mut lease: Lease) -> Result<Claimed, StoreError> {
+        let rows = self.0.remove(&lease.conversation.0).unwrap_or_default();
+        lease.open_turn = rows.first().map(PendingRow::open_turn).transpose()?.flatten();
+        lease.pending = rows.into_iter().map(PendingRow::message).collect::<Result<_, _>>()?;
+        Ok(Claimed::Held(Box::new(lease)))
+    }
+}
+
+/// What an outbox row says of a dead letter.
+#[derive(serde::Deserialize)]
+struct Detail {
+    stage: String,
+    class: String,
+    reason: String,
+    attempts: u32,
+}
+
+/// An owed publish, joined with what it is about.
+#[derive(sqlx::FromRow)]
+pub(crate) struct OwedRow {
+    id: Uuid,
+    kind: String,
+    instance: String,
+    message_id: Uuid,
+    conversation_id: Uuid,
+    response_id: Option<Uuid>,
+    detail: Option<Json<serde_json::Value>>,
+    created_at: i64,
+    text: String,
+    trace: Option<String>,
+}
+
+impl OwedRow {
+    pub(crate) fn owed(self) -> Result<Owed, StoreError> {
+        let what = match (self.kind.as_str(), self.response_id, self.detail) {
+            ("wake", _, _) => OwedKind::Wake,
+            ("response", Some(response), _) => OwedKind::Response(ResponseId(response)),
+            ("dead_letter", _, Some(Json(detail))) => {
+                let Detail { stage, class, reason, attempts } =
+                    serde_json::from_value(detail).map_err(StoreError::unreadable)?;
+                OwedKind::DeadLetter { stage, class, reason, attempts }
+            }
+            (kind, _, _) => return Err(StoreError::Unreadable(format!("outbox row {} of kind '{kind}'", self.id))),
+        };
+        Ok(Owed {
+            id: OutboxId(self.id),
+            what,
+            instance: parsed(&self.instance)?,
+            message: MessageId(self.message_id),
+            conversation: ConversationId(self.conversation_id),
+            text: self.text,
+            trace: trace(self.trace.as_deref()),
+            at: Timestamp(self.created_at),
+        })
+    }
+}
+
+/// A response that somebody wants to deliver, with the verdict on that.
+#[derive(sqlx::FromRow)]
+pub(crate) struct DeliveryRow {
+    pub(crate) n: i64,
+    verdict: String,
+    state: String,
+    until: i64,
+    now: i64,
+    id: Uuid,
+    message_id: Uuid,
+    text: String,
+    attempts: i64,
+    created_at: i64,
+    chat_id: Option<String>,
+    attributes: Json<serde_json::Value>,
+    trace: Option<String>,
+    profile_id: Uuid,
+    user_id: Uuid,
+    platform: String,
+    platform_user_id: String,
+    username: Option<String>,
+    display_name: Option<String>,
+    metadata: Json<serde_json::Value>,
+}
+
+impl DeliveryRow {
+    /// `attempts` is the number of the attempt that a `go` starts or a `settle` continues.
+    pub(crate) fn delivery(self) -> Result<Delivery, StoreError> {
+        Ok(match self.verdict.as_str() {
+            "over" => Delivery::Over(parsed(&self.state)?),
+            "behind" => Delivery::Behind,
+            "wait" => Delivery::Wait { until: Timestamp(self.until) },
+            "go" => Delivery::Go(Box::new(self.dispatch()?)),
+            "settle" => Delivery::Settle(Box::new(self.dispatch()?)),
+            other => return Err(StoreError::Unreadable(format!("verdict '{other}' on response {}", self.id))),
+        })
+    }
+
+    fn dispatch(self) -> Result<Dispatch, StoreError> {
+        Ok(Dispatch {
+            response: Response {
+                id: ResponseId(self.id),
+                text: self.text,
+                chat_id: self.chat_id,
+                attributes: self.attributes.0,
+                attempt: count(self.attempts)?,
+                trace: trace(self.trace.as_deref()),
+            },
+            profile: Profile {
+                id: ProfileId(self.profile_id),
+                user_id: UserId(self.user_id),
+                platform: self.platform,
+                platform_user_id: self.platform_user_id,
+                username: self.username,
+                display_name: self.display_name,
+                metadata: self.metadata.0,
+            },
+            message: MessageId(self.message_id),
+            age: elapsed(self.now - self.created_at),
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! The end of work on a message, flattened to the columns that both databases write.
+
+use broca_core::{MessageId, MessageState, OutboxId, Timestamp, TurnState, agent::Failure, clock::micros};
+use serde_json::Value;
+use sqlx::types::Uuid;
+
+use crate::{End, Fenced, Finish, Finished, NewResponse, StoreError};
+
+pub(crate) struct Ending<'a> {
+    pub(crate) finish: &'a Finish,
+    /// `received` for a retry: the conversation is parked and the message stays first.
+    pub(crate) message_state: MessageState,
+    pub(crate) turn_state: TurnState,
+    failure: Option<&'a Failure>,
+    pub(crate) delay: i64,
+    pub(crate) usage: Option<Value>,
+    pub(crate) response: Option<&'a NewResponse>,
+    /// Set when the end owes the broker a publish.
+    pub(crate) outbox: Option<OutboxId>,
+}
+
+impl<'a> Ending<'a> {
+    pub(crate) fn of(finish: &'a Finish) -> Self {
+        let plain = |message_state, turn_state| Self {
+            finish,
+            message_state,
+            turn_state,
+            failure: None,
+            delay: 0,
+            usage: None,
+            response: None,
+            outbox: None,
+        };
+        match &finish.end {
+            End::Answered { answer, response } => Self {
+                usage: answer.usage.and_then(|usage| serde_json::to_value(usage).ok()),
+                response: response.as_ref(),
+                outbox: response.as_ref().map(|_| OutboxId::new()),
+                ..plain(MessageState::Completed, TurnState::Answered)
+            },
+            End::Stored => plain(MessageState::Stored, TurnState::Cancelled),
+            End::Failed { failure, turn_unknown } => Self {
+                failure: Some(failure),
+                outbox: Some(OutboxId::new()),
+                ..plain(MessageState::Failed, if *turn_unknown { TurnState::Unknown } else { TurnState::Dead })
+            },
+            End::Retry { failure, delay } => Self {
+                failure: Some(failure),
+                delay: micros(*delay),
+                ..plain(MessageState::Received, TurnState::Retry)
+            },
+        }
+    }
+
+    pub(crate) fn class(&self) -> Option<&'static str> {
+        self.failure.map(|failure| failure.class.as_str())
+    }
+
+    pub(crate) fn reason(&self) -> Option<&'a str> {
+        self.failure.map(|failure| failure.reason.as_str())
+    }
+
+    pub(crate) fn done(&self, released: bool, at: i64) -> Fenced<Finished> {
+        Fenced::Done(Finished { owed: self.outbox.map(|outbox| (outbox, Timestamp(at))), released })
+    }
+
+    /// Why a message under a held lease was not moved. `was` is its state, `open` its open turn.
+    pub(crate) fn refusal(&self, was: Option<&str>, open: Option<Uuid>) -> StoreError {
+        let MessageId(id) = self.finish.message;
+        let Some(was) = was else {
+            return StoreError::Refused(format!("message {id} is not in the conversation that is held"));
+        };
+        let worked_on = [MessageState::Received.as_str(), MessageState::Processing.as_str()].contains(&was);
+        if worked_on && open != self.finish.turn.map(|turn| turn.0) {
+            return StoreError::Refused(format!("the turn that ends is not the open one of message {id}"));
+        }
+        if worked_on {
+            return StoreError::Refused(format!("message {id} is not the first pending one of its conversation"));
+        }
+        StoreError::Refused(format!("message {id}: a message cannot go from {was} to {} by a turn", self.message_state))
+    }
+}

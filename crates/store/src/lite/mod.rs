@@ -1,0 +1,52 @@
+//! The writes on SQLite: each batch reads, decides in Rust and writes, inside one transaction that holds the write
+//! lock from its start, so that nothing it read can change before it writes. A batch crosses as one JSON text per
+//! statement, because a statement costs a hop to SQLite's own thread.
+
+use serde_json::Value;
+use sqlx::{SqliteConnection, types::Uuid};
+
+use crate::StoreError;
+
+pub(crate) mod claim;
+pub(crate) mod delivery;
+pub(crate) mod finish;
+pub(crate) mod ingest;
+pub(crate) mod lease;
+pub(crate) mod outbox;
+pub(crate) mod turn;
+
+/// The database's clock. SQLite's has milliseconds.
+macro_rules! now {
+    () => {
+        "(CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000)"
+    };
+}
+pub(crate) use now;
+
+pub(crate) async fn now_micros(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
+    const NOW: &str = concat!("SELECT ", now!());
+    let (now,): (i64,) = sqlx::query_as(NOW).fetch_one(conn).await?;
+    Ok(now)
+}
+
+/// JSON has no bytes: an id crosses as hex digits, and `unhex` makes the 16 bytes of them again.
+pub(crate) fn hex(id: Uuid) -> String {
+    id.simple().to_string()
+}
+
+/// One array for `json_each`; its `key` counts from 0.
+pub(crate) fn batch<I>(items: impl IntoIterator<Item = I>, row: impl FnMut(I) -> Value) -> String {
+    Value::Array(items.into_iter().map(row).collect()).to_string()
+}
+
+/// Runs a statement whose only argument is a batch, unless the batch is empty.
+pub(crate) async fn write(
+    conn: &mut SqliteConnection,
+    statement: &'static str,
+    rows: Vec<Value>,
+) -> Result<(), StoreError> {
+    if !rows.is_empty() {
+        sqlx::query(statement).bind(Value::Array(rows).to_string()).execute(conn).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Claiming conversations, and reading what is pending in them.
+
+use broca_core::{ConversationId, Timestamp, clock::micros};
+use sqlx::{PgConnection, types::Uuid};
+
+use crate::{
+    ClaimRequest, Claimed, Lease, PENDING_PAGE, PendingMessage, StoreError,
+    decode::{Pages, PendingRow},
+    operation::{Each, column, in_order},
+};
+
+pub(crate) const CLAIM: &str = "-- claim
+WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
+wanted AS MATERIALIZED (
+    SELECT i.n, i.worker, i.ttl, m.conversation_id
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])
+        WITH ORDINALITY AS i (message_id, instance, worker, ttl, n)
+    JOIN messages m ON m.id = i.message_id AND m.instance = i.instance
+), locked AS MATERIALIZED (
+    SELECT c.*
+    FROM (SELECT DISTINCT conversation_id FROM wanted) w JOIN conversations c ON c.id = w.conversation_id
+    ORDER BY c.id
+    FOR UPDATE OF c
+), judged AS MATERIALIZED (
+    SELECT w.n, w.worker, w.ttl, l.id, l.epoch, l.agent, l.agent_conversation, l.not_before,
+           CASE WHEN l.head = l.tail THEN 'idle'
+                WHEN l.owner IS NOT NULL AND l.lease_until > clock.now THEN 'busy'
+                WHEN l.not_before > clock.now THEN 'parked'
+                WHEN row_number() OVER (PARTITION BY l.id ORDER BY w.n) > 1 THEN 'busy'
+                ELSE 'held' END AS verdict
+    FROM clock CROSS JOIN wanted w JOIN locked l ON l.id = w.conversation_id
+), taken AS (
+    UPDATE conversations c
+    SET owner = j.worker, epoch = j.epoch + 1, lease_until = clock.now + j.ttl, wake_at = clock.now + j.ttl
+    FROM judged j, clock
+    WHERE c.id = j.id AND j.verdict = 'held'
+)
+SELECT n, verdict, id, epoch + 1 AS epoch, agent, agent_conversation, not_before FROM judged";
+
+pub(crate) const PENDING: &str = "-- pending
+SELECT m.*, now, user_id, p.platform, platform_user_id, username, display_name, metadata,
+       t.id AS turn_id, t.attempt AS turn_attempt, t.run, t.run_seq, t.agent_conversation AS turn_conversation,
+       t.started_at
+FROM (SELECT broca_now() AS now) clock
+CROSS JOIN unnest($1::uuid[], $2::bigint[]) AS l (id, epoch)
+JOIN conversations c ON c.id = l.id AND c.epoch = l.epoch AND c.owner IS NOT NULL
+CROSS JOIN LATERAL (
+    SELECT conversation_id, id, seq, attempts, instance, route, chat_id, is_group, text, received_at, trace, profile_id
+    FROM messages
+    WHERE conversation_id = c.id AND seq > c.head AND state IN ('received', 'processing')
+    ORDER BY seq LIMIT $3
+) m
+JOIN profiles p ON p.id = m.profile_id
+LEFT JOIN turns t ON t.message_id = m.id AND t.state = 'started'
+ORDER BY m.conversation_id, m.seq";
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    n: i64,
+    verdict: String,
+    id: Uuid,
+    epoch: i64,
+    agent: String,
+    agent_conversation: Option<String>,
+    not_before: i64,
+}
+
+/// Two statements: messages that were accepted while the first one waited for a lock are seen by the second.
+pub(crate) async fn run(conn: &mut PgConnection, items: &[ClaimRequest]) -> Result<Vec<Each<Claimed>>, StoreError> {
+    let rows: Vec<Row> = sqlx::query_as(CLAIM)
+        .bind(column(items, |i| i.message.0))
+        .bind(column(items, |i| i.instance.as_str()))
+        .bind(column(items, |i| i.worker.as_str()))
+        .bind(column(items, |i| micros(i.ttl)))
+        .fetch_all(&mut *conn)
+        .await?;
+    let held: Vec<(Uuid, i64)> =
+        rows.iter().filter(|row| row.verdict == "held").map(|row| (row.id, row.epoch)).collect();
+    let mut pages = if held.is_empty() { Pages::default() } else { Pages::of(pending_rows(conn, &held).await?) };
+    let answers: Vec<_> = rows.into_iter().map(|row| (row.n, claimed(row, &mut pages))).collect();
+    Ok(in_order(items.len(), answers, || Ok(Claimed::Unknown)))
+}
+
+fn claimed(row: Row, pages: &mut Pages) -> Each<Claimed> {
+    match row.verdict.as_str() {
+        "idle" => Ok(Claimed::Idle),
+        "busy" => Ok(Claimed::Busy),
+        "parked" => Ok(Claimed::Parked { until: Timestamp(row.not_before) }),
+        _ => pages.fill(Lease {
+            conversation: ConversationId(row.id),
+            epoch: row.epoch,
+            agent: row.agent,
+            agent_conversation: row.agent_conversation,
+            pending: Vec::new(),
+            open_turn: None,
+        }),
+    }
+}
+
+async fn pending_rows(conn: &mut PgConnection, held: &[(Uuid, i64)]) -> Result<Vec<PendingRow>, StoreError> {
+    Ok(sqlx::query_as(PENDING)
+        .bind(column(held, |held| held.0))
+        .bind(column(held, |held| held.1))
+        .bind(i64::from(PENDING_PAGE))
+        .fetch_all(conn)
+        .await?)
+}
+
+pub(crate) async fn pending(
+    conn: &mut PgConnection,
+    conversation: ConversationId,
+    epoch: i64,
+) -> Result<Vec<PendingMessage>, StoreError> {
+    let rows = pending_rows(conn, &[(conversation.0, epoch)]).await?;
+    rows.into_iter().map(PendingRow::message).collect()
+}

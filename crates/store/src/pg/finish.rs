@@ -1,0 +1,115 @@
+//! The end of work on a message: the turn, the message, the answer, the lease and the owed publish in one statement.
+
+use sqlx::{PgConnection, types::Uuid};
+
+use crate::{
+    Fenced, Finish, Finished, StoreError,
+    ending::Ending,
+    operation::{Each, column, in_order},
+};
+
+/// `released` compares counters, never messages: what is accepted while this statement waits for the row has already
+/// moved the `tail` that the lock returns.
+pub(crate) const FINISH: &str = "-- finish
+WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
+input AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
+                         $8::text[], $9::bigint[], $10::text[], $11::uuid[], $12::text[], $13::uuid[])
+        WITH ORDINALITY AS i (conversation_id, epoch, message_id, turn_id, message_state, turn_state, class,
+                              reason, delay, usage, response_id, response_text, outbox_id, n)
+), locked AS MATERIALIZED (
+    SELECT i.*, c.head, c.tail
+    FROM input i
+    JOIN conversations c ON c.id = i.conversation_id AND c.epoch = i.epoch AND c.owner IS NOT NULL
+    ORDER BY c.id
+    FOR UPDATE OF c
+), moved AS (
+    UPDATE messages m
+    SET state = l.message_state, class = l.class, reason = l.reason,
+        finished_at = CASE WHEN l.message_state <> 'received' THEN now END
+    FROM locked l, clock
+    WHERE m.id = l.message_id AND m.conversation_id = l.conversation_id AND m.seq > l.head
+      AND m.state IN ('received', 'processing')
+      AND l.turn_id IS NOT DISTINCT FROM (
+          SELECT t.id FROM turns t WHERE t.message_id = l.message_id AND t.state = 'started')
+      AND NOT EXISTS (
+          SELECT FROM messages e
+          WHERE e.conversation_id = l.conversation_id AND e.seq > l.head AND e.seq < m.seq
+            AND e.state IN ('received', 'processing'))
+    RETURNING l.n, m.seq, m.instance, m.profile_id, m.chat_id, m.attempts
+), ended AS MATERIALIZED (
+    SELECT l.*, v.seq, v.instance, v.profile_id, v.chat_id, v.attempts,
+           l.message_state = 'received' OR v.seq = l.tail AS released
+    FROM locked l JOIN moved v ON v.n = l.n
+), turned AS (
+    UPDATE turns t
+    SET state = e.turn_state, class = e.class, reason = e.reason, usage = e.usage::jsonb, finished_at = now
+    FROM ended e, clock
+    WHERE t.id = e.turn_id AND t.state = 'started'
+), advanced AS (
+    UPDATE conversations c
+    SET head = CASE WHEN e.message_state = 'received' THEN c.head ELSE e.seq END,
+        owner = CASE WHEN e.released THEN NULL ELSE c.owner END,
+        lease_until = CASE WHEN e.released THEN 0 ELSE c.lease_until END,
+        not_before = CASE WHEN e.message_state = 'received' THEN now + e.delay ELSE c.not_before END,
+        wake_at = CASE WHEN e.message_state = 'received' THEN now + e.delay ELSE c.wake_at END
+    FROM ended e, clock
+    WHERE c.id = e.conversation_id
+), answered AS (
+    INSERT INTO responses (id, message_id, turn_id, conversation_id, profile_id, instance, lane, text, state, created_at)
+    SELECT response_id, message_id, turn_id, conversation_id, profile_id, instance,
+           instance || '/' || COALESCE(chat_id, profile_id::text), response_text, 'pending', now
+    FROM ended, clock
+    WHERE response_id IS NOT NULL
+), owed AS (
+    INSERT INTO outbox (id, kind, instance, message_id, conversation_id, response_id, detail, created_at)
+    SELECT outbox_id, CASE WHEN response_id IS NULL THEN 'dead_letter' ELSE 'response' END, instance, message_id,
+           conversation_id, response_id,
+           CASE WHEN response_id IS NULL THEN
+               jsonb_build_object('stage', 'turn', 'class', class, 'reason', reason, 'attempts', attempts) END,
+           now
+    FROM ended, clock
+    WHERE outbox_id IS NOT NULL
+)
+SELECT l.n, e.released, m.state AS was, t.id AS open, clock.now AS at
+FROM clock CROSS JOIN locked l
+LEFT JOIN ended e ON e.n = l.n
+LEFT JOIN messages m ON e.n IS NULL AND m.id = l.message_id AND m.conversation_id = l.conversation_id
+LEFT JOIN turns t ON e.n IS NULL AND t.message_id = l.message_id AND t.state = 'started'";
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    n: i64,
+    released: Option<bool>,
+    was: Option<String>,
+    open: Option<Uuid>,
+    at: i64,
+}
+
+pub(crate) async fn run(conn: &mut PgConnection, items: &[Finish]) -> Result<Vec<Each<Fenced<Finished>>>, StoreError> {
+    let endings = column(items, Ending::of);
+    let rows: Vec<Row> = sqlx::query_as(FINISH)
+        .bind(column(items, |i| i.conversation.0))
+        .bind(column(items, |i| i.epoch))
+        .bind(column(items, |i| i.message.0))
+        .bind(column(items, |i| i.turn.map(|turn| turn.0)))
+        .bind(column(&endings, |e| e.message_state.as_str()))
+        .bind(column(&endings, |e| e.turn_state.as_str()))
+        .bind(column(&endings, Ending::class))
+        .bind(column(&endings, Ending::reason))
+        .bind(column(&endings, |e| e.delay))
+        .bind(column(&endings, |e| e.usage.as_ref().map(ToString::to_string)))
+        .bind(column(&endings, |e| e.response.map(|response| response.id.0)))
+        .bind(column(&endings, |e| e.response.map(|response| response.text.as_str())))
+        .bind(column(&endings, |e| e.outbox.map(|outbox| outbox.0)))
+        .fetch_all(conn)
+        .await?;
+    let answer = |row: Row| {
+        let ending = usize::try_from(row.n - 1).ok().and_then(|n| endings.get(n));
+        let ending = ending.ok_or_else(|| StoreError::unreadable("finish answered an item it was not given"))?;
+        row.released
+            .map(|released| ending.done(released, row.at))
+            .ok_or_else(|| ending.refusal(row.was.as_deref(), row.open))
+    };
+    Ok(in_order(items.len(), rows.into_iter().map(|row| (row.n, answer(row))), || Ok(Fenced::LeaseLost)))
+}

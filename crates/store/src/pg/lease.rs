@@ -1,0 +1,141 @@
+//! Leases: kept, given up, and found abandoned.
+
+use std::time::Duration;
+
+use broca_core::{ConversationId, MessageId, OutboxId, Timestamp, TurnId, WorkerId, clock::micros};
+use sqlx::{Connection, PgConnection, types::Uuid};
+
+use crate::{
+    Fenced, Owed, StoreError, SweptWake, accept::WAKE_AFTER_MICROS, decode::OwedRow, decode::parsed, operation::column,
+};
+
+pub(crate) const SET_AGENT_CONVERSATION: &str = "-- set agent conversation
+UPDATE conversations SET agent_conversation = $3 WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL";
+
+pub(crate) async fn set_agent_conversation(
+    conn: &mut PgConnection,
+    conversation: ConversationId,
+    epoch: i64,
+    name: &str,
+) -> Result<Fenced<()>, StoreError> {
+    let done = sqlx::query(SET_AGENT_CONVERSATION).bind(conversation.0).bind(epoch).bind(name).execute(conn).await?;
+    Ok(if done.rows_affected() > 0 { Fenced::Done(()) } else { Fenced::LeaseLost })
+}
+
+pub(crate) const RELEASE: &str = "-- release
+UPDATE conversations SET owner = NULL, lease_until = 0, wake_at = broca_now() + $3
+WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL
+RETURNING head";
+
+/// A second statement, so that it sees every message that was accepted before the first one got the row.
+pub(crate) const HAND_OVER: &str = "-- hand over
+WITH first AS MATERIALIZED (
+    SELECT m.id, m.instance, m.text, m.trace
+    FROM messages m
+    WHERE m.conversation_id = $1 AND m.seq > $2 AND m.state IN ('received', 'processing')
+    ORDER BY m.seq LIMIT 1
+), handed AS (
+    UPDATE turns t SET handed_over = true FROM first f WHERE t.message_id = f.id AND t.state = 'started'
+), owed AS (
+    INSERT INTO outbox (id, kind, instance, message_id, conversation_id, created_at)
+    SELECT $3, 'wake', f.instance, f.id, $1, broca_now() FROM first f
+    RETURNING id, kind, instance, message_id, conversation_id, response_id, detail, created_at
+)
+SELECT o.*, f.text, f.trace FROM owed o, first f";
+
+pub(crate) async fn release(
+    conn: &mut PgConnection,
+    conversation: ConversationId,
+    epoch: i64,
+) -> Result<Fenced<Option<Owed>>, StoreError> {
+    let mut tx = conn.begin().await?;
+    let head: Option<(i64,)> = sqlx::query_as(RELEASE)
+        .bind(conversation.0)
+        .bind(epoch)
+        .bind(WAKE_AFTER_MICROS)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some((head,)) = head else { return Ok(Fenced::LeaseLost) };
+    let owed: Option<OwedRow> = sqlx::query_as(HAND_OVER)
+        .bind(conversation.0)
+        .bind(head)
+        .bind(OutboxId::new().0)
+        .fetch_optional(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(Fenced::Done(owed.map(OwedRow::owed).transpose()?))
+}
+
+pub(crate) const RENEW: &str = "-- renew
+WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
+lease AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS l (id, epoch)),
+locked AS MATERIALIZED (
+    SELECT c.id FROM lease l JOIN conversations c ON c.id = l.id AND c.epoch = l.epoch AND c.owner = $3
+    ORDER BY c.id
+    FOR UPDATE OF c
+), kept AS (
+    UPDATE conversations c SET lease_until = now + $4, wake_at = now + $4 FROM locked k, clock WHERE c.id = k.id
+), progress AS (
+    UPDATE turns t SET run_seq = s.run_seq
+    FROM unnest($5::uuid[], $6::bigint[]) AS s (turn_id, run_seq)
+    WHERE t.id = s.turn_id AND t.state = 'started' AND t.run_seq < s.run_seq
+      AND t.conversation_id IN (SELECT id FROM locked)
+)
+SELECT l.id FROM lease l LEFT JOIN locked k ON k.id = l.id WHERE k.id IS NULL";
+
+pub(crate) async fn renew(
+    conn: &mut PgConnection,
+    worker: &WorkerId,
+    leases: &[(ConversationId, i64)],
+    seen: &[(TurnId, i64)],
+    ttl: Duration,
+) -> Result<Vec<ConversationId>, StoreError> {
+    let lost: Vec<(Uuid,)> = sqlx::query_as(RENEW)
+        .bind(column(leases, |lease| lease.0.0))
+        .bind(column(leases, |lease| lease.1))
+        .bind(worker.as_str())
+        .bind(micros(ttl))
+        .bind(column(seen, |seen| seen.0.0))
+        .bind(column(seen, |seen| seen.1))
+        .fetch_all(conn)
+        .await?;
+    Ok(lost.into_iter().map(|(id,)| ConversationId(id)).collect())
+}
+
+pub(crate) const WAKE_DUE: &str = "-- wake due
+WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
+due AS MATERIALIZED (
+    SELECT c.id, c.head
+    FROM conversations c
+    WHERE c.head < c.tail AND c.wake_at <= (SELECT now FROM clock) AND c.not_before <= (SELECT now FROM clock)
+      AND (c.owner IS NULL OR c.lease_until <= (SELECT now FROM clock))
+    ORDER BY c.wake_at LIMIT $1
+    FOR UPDATE SKIP LOCKED
+), pushed AS (
+    UPDATE conversations c SET wake_at = now + $2 FROM due d, clock WHERE c.id = d.id
+)
+SELECT d.id, m.id, m.instance, clock.now
+FROM clock CROSS JOIN due d
+CROSS JOIN LATERAL (
+    SELECT id, instance FROM messages
+    WHERE conversation_id = d.id AND seq > d.head AND state IN ('received', 'processing')
+    ORDER BY seq LIMIT 1
+) m";
+
+pub(crate) async fn wake_due(
+    conn: &mut PgConnection,
+    limit: i64,
+    grace: Duration,
+) -> Result<Vec<SweptWake>, StoreError> {
+    let rows: Vec<(Uuid, Uuid, String, i64)> =
+        sqlx::query_as(WAKE_DUE).bind(limit).bind(micros(grace)).fetch_all(conn).await?;
+    let wake = |(conversation, message, instance, at): (Uuid, Uuid, String, i64)| {
+        Ok(SweptWake {
+            conversation: ConversationId(conversation),
+            message: MessageId(message),
+            instance: parsed(&instance)?,
+            at: Timestamp(at),
+        })
+    };
+    rows.into_iter().map(wake).collect()
+}

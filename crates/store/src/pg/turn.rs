@@ -1,0 +1,124 @@
+//! Attempts at an agent: started, resumed, known by the agent's run.
+
+use sqlx::PgConnection;
+
+use crate::{
+    Fenced, ResumeTurn, StartTurn, StoreError,
+    decode::count,
+    operation::{Each, column, in_order},
+    turns::{RunSeen, not_open},
+};
+
+/// A turn that is already there under the same epoch is the caller's own, written by a call whose answer got lost.
+pub(crate) const START: &str = "-- start turn
+WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
+input AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[])
+        WITH ORDINALITY AS i (turn_id, conversation_id, epoch, message_id, worker, n)
+), locked AS MATERIALIZED (
+    SELECT i.*, c.agent_conversation, t.attempt AS again
+    FROM input i
+    JOIN conversations c ON c.id = i.conversation_id AND c.epoch = i.epoch AND c.owner IS NOT NULL
+    LEFT JOIN turns t ON t.id = i.turn_id AND t.message_id = i.message_id AND t.epoch = i.epoch AND t.state = 'started'
+    ORDER BY c.id
+    FOR UPDATE OF c
+), moved AS (
+    UPDATE messages m SET state = 'processing', attempts = m.attempts + 1
+    FROM locked l
+    WHERE m.id = l.message_id AND m.conversation_id = l.conversation_id AND m.state IN ('received', 'processing')
+      AND l.again IS NULL
+    RETURNING m.id, m.attempts
+), started AS (
+    INSERT INTO turns (id, conversation_id, message_id, attempt, epoch, worker, state, agent_conversation, started_at)
+    SELECT l.turn_id, l.conversation_id, l.message_id, v.attempts, l.epoch, l.worker, 'started', l.agent_conversation,
+           now
+    FROM locked l JOIN moved v ON v.id = l.message_id, clock
+)
+SELECT l.n, COALESCE(v.attempts, l.again) AS attempts
+FROM locked l LEFT JOIN moved v ON v.id = l.message_id";
+
+pub(crate) const RESUME: &str = "-- resume turn
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[])
+        WITH ORDINALITY AS i (turn_id, conversation_id, epoch, worker, n)
+), locked AS MATERIALIZED (
+    SELECT i.*
+    FROM input i
+    JOIN conversations c ON c.id = i.conversation_id AND c.epoch = i.epoch AND c.owner IS NOT NULL
+    ORDER BY c.id
+    FOR UPDATE OF c
+), open AS MATERIALIZED (
+    SELECT l.n, l.epoch, l.worker, t.id, t.message_id, t.handed_over
+    FROM locked l JOIN turns t ON t.id = l.turn_id AND t.conversation_id = l.conversation_id AND t.state = 'started'
+    FOR UPDATE OF t
+), resumed AS (
+    UPDATE turns t SET epoch = o.epoch, worker = o.worker, handed_over = false FROM open o WHERE t.id = o.id
+), counted AS (
+    UPDATE messages m SET attempts = m.attempts + CASE WHEN o.handed_over THEN 0 ELSE 1 END
+    FROM open o
+    WHERE m.id = o.message_id AND m.state = 'processing'
+    RETURNING o.n, m.attempts
+)
+SELECT l.n, v.attempts FROM locked l LEFT JOIN counted v ON v.n = l.n";
+
+pub(crate) const RUN: &str = "-- record run
+WITH locked AS MATERIALIZED (
+    SELECT i.n, i.run, t.id
+    FROM unnest($1::uuid[], $2::bigint[], $3::text[]) WITH ORDINALITY AS i (turn_id, epoch, run, n)
+    JOIN turns t ON t.id = i.turn_id
+    JOIN conversations c ON c.id = t.conversation_id AND c.epoch = i.epoch AND c.owner IS NOT NULL
+    ORDER BY c.id
+    FOR UPDATE OF c
+), known AS (
+    UPDATE turns t SET run = l.run FROM locked l WHERE t.id = l.id AND t.state = 'started' RETURNING l.n
+)
+SELECT l.n, CASE WHEN k.n IS NOT NULL THEN 1::bigint END FROM locked l LEFT JOIN known k ON k.n = l.n";
+
+/// One row for each item whose lease holds; with a number if it was also done.
+type Rows = Vec<(i64, Option<i64>)>;
+
+fn answers(items: usize, rows: Rows, refusal: impl Fn(i64) -> StoreError) -> Vec<Each<Fenced<u32>>> {
+    let answer = |(n, done): (i64, Option<i64>)| {
+        (n, done.ok_or_else(|| refusal(n)).and_then(|attempts| Ok(Fenced::Done(count(attempts)?))))
+    };
+    in_order(items, rows.into_iter().map(answer), || Ok(Fenced::LeaseLost))
+}
+
+pub(crate) async fn start(conn: &mut PgConnection, items: &[StartTurn]) -> Result<Vec<Each<Fenced<u32>>>, StoreError> {
+    let rows: Rows = sqlx::query_as(START)
+        .bind(column(items, |i| i.turn.0))
+        .bind(column(items, |i| i.conversation.0))
+        .bind(column(items, |i| i.epoch))
+        .bind(column(items, |i| i.message.0))
+        .bind(column(items, |i| i.worker.as_str()))
+        .fetch_all(conn)
+        .await?;
+    Ok(answers(items.len(), rows, |_| not_open("the message of a turn that starts")))
+}
+
+pub(crate) async fn resume(
+    conn: &mut PgConnection,
+    items: &[ResumeTurn],
+) -> Result<Vec<Each<Fenced<u32>>>, StoreError> {
+    let rows: Rows = sqlx::query_as(RESUME)
+        .bind(column(items, |i| i.turn.0))
+        .bind(column(items, |i| i.conversation.0))
+        .bind(column(items, |i| i.epoch))
+        .bind(column(items, |i| i.worker.as_str()))
+        .fetch_all(conn)
+        .await?;
+    Ok(answers(items.len(), rows, |_| not_open("the turn to resume")))
+}
+
+pub(crate) async fn record_run(
+    conn: &mut PgConnection,
+    items: &[RunSeen],
+) -> Result<Vec<Each<Fenced<u32>>>, StoreError> {
+    let rows: Rows = sqlx::query_as(RUN)
+        .bind(column(items, |i| i.turn.0))
+        .bind(column(items, |i| i.epoch))
+        .bind(column(items, |i| i.run.as_str()))
+        .fetch_all(conn)
+        .await?;
+    Ok(answers(items.len(), rows, |_| not_open("the turn of a run")))
+}

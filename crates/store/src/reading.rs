@@ -1,0 +1,234 @@
+//! Questions that people and operators ask. The SQL is the same for both databases.
+
+use std::collections::BTreeMap;
+
+use broca_core::{ConversationId, MessageId, Receipt, ResponseId, Timestamp, TurnId, UserId};
+use sqlx::types::{Json, Uuid};
+
+use crate::{
+    Counts, HistoryLine, MessageRecord, ResponseRecord, Store, StoreError, TurnRecord,
+    db::Db,
+    decode::{count, elapsed, parsed},
+};
+
+/// Runs one query on either database.
+macro_rules! fetch {
+    ($store:expr, $method:ident, $row:ty, $sql:expr $(, $argument:expr)*) => {
+        match &$store.db {
+            Db::Pg(pg) => sqlx::query_as::<_, $row>($sql)$(.bind($argument))*.$method(&pg.pool).await,
+            Db::Lite(lite) => sqlx::query_as::<_, $row>($sql)$(.bind($argument))*.$method(&lite.reader).await,
+        }
+    };
+}
+
+pub(crate) const MESSAGE: &str = "-- message
+SELECT m.id, m.state, m.instance, m.platform, p.platform_user_id, p.user_id, m.conversation_id, m.seq, m.route, c.agent,
+       m.text, m.attempts, m.class, m.reason, m.received_at, m.finished_at
+FROM messages m JOIN profiles p ON p.id = m.profile_id JOIN conversations c ON c.id = m.conversation_id
+WHERE m.id = $1";
+
+pub(crate) const TURNS: &str = "-- turns of a message
+SELECT id, state, attempt, worker, run, class, reason, started_at, finished_at
+FROM turns WHERE message_id = $1 ORDER BY attempt";
+
+pub(crate) const RESPONSES: &str = "-- responses of a message
+SELECT id, state, attempts, text, receipt, class, reason, created_at, finished_at
+FROM responses WHERE message_id = $1 ORDER BY ord";
+
+/// The latest ones; an unanswered message has one line.
+pub(crate) const HISTORY: &str = "-- history
+SELECT m.id, m.text, m.state, r.text AS answer, m.received_at
+FROM profiles p JOIN messages m ON m.profile_id = p.id LEFT JOIN responses r ON r.message_id = m.id
+WHERE p.platform = $1 AND p.platform_user_id = $2
+ORDER BY m.received_at DESC, m.seq DESC, r.ord DESC LIMIT $3";
+
+pub(crate) const MESSAGE_STATES: &str = "SELECT state, count(*) FROM messages GROUP BY state";
+pub(crate) const RESPONSE_STATES: &str = "SELECT state, count(*) FROM responses GROUP BY state";
+pub(crate) const TOTALS_PG: &str = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM conversations),
+    (SELECT count(*) FROM conversations WHERE head < tail),
+    (SELECT count(*) FROM conversations WHERE head < tail AND owner IS NOT NULL AND lease_until > broca_now()),
+    (SELECT count(*) FROM outbox),
+    (SELECT broca_now() - min(m.received_at) FROM conversations c
+     JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')
+     WHERE c.head < c.tail)";
+pub(crate) const TOTALS_LITE: &str = concat!(
+    "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM conversations),
+    (SELECT count(*) FROM conversations WHERE head < tail),
+    (SELECT count(*) FROM conversations WHERE head < tail AND owner IS NOT NULL AND lease_until > ",
+    crate::lite::now!(),
+    "), (SELECT count(*) FROM outbox), (SELECT ",
+    crate::lite::now!(),
+    " - min(m.received_at) FROM conversations c
+     JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')
+     WHERE c.head < c.tail)"
+);
+
+#[derive(sqlx::FromRow)]
+struct Message {
+    id: Uuid,
+    state: String,
+    instance: String,
+    platform: String,
+    platform_user_id: String,
+    user_id: Uuid,
+    conversation_id: Uuid,
+    seq: i64,
+    route: String,
+    agent: String,
+    text: String,
+    attempts: i64,
+    class: Option<String>,
+    reason: Option<String>,
+    received_at: i64,
+    finished_at: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Turn {
+    id: Uuid,
+    state: String,
+    attempt: i64,
+    worker: String,
+    run: Option<String>,
+    class: Option<String>,
+    reason: Option<String>,
+    started_at: i64,
+    finished_at: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Answer {
+    id: Uuid,
+    state: String,
+    attempts: i64,
+    text: String,
+    receipt: Option<Json<Receipt>>,
+    class: Option<String>,
+    reason: Option<String>,
+    created_at: i64,
+    finished_at: Option<i64>,
+}
+
+impl Turn {
+    fn record(self) -> Result<TurnRecord, StoreError> {
+        Ok(TurnRecord {
+            id: TurnId(self.id),
+            state: parsed(&self.state)?,
+            attempt: count(self.attempt)?,
+            worker: self.worker,
+            run: self.run,
+            class: self.class,
+            reason: self.reason,
+            started_at: Timestamp(self.started_at),
+            finished_at: self.finished_at.map(Timestamp),
+        })
+    }
+}
+
+impl Answer {
+    fn record(self) -> Result<ResponseRecord, StoreError> {
+        Ok(ResponseRecord {
+            id: ResponseId(self.id),
+            state: parsed(&self.state)?,
+            attempts: count(self.attempts)?,
+            text: self.text,
+            receipt: self.receipt.map(|receipt| receipt.0),
+            class: self.class,
+            reason: self.reason,
+            created_at: Timestamp(self.created_at),
+            finished_at: self.finished_at.map(Timestamp),
+        })
+    }
+}
+
+impl Message {
+    fn record(self, turns: Vec<TurnRecord>, responses: Vec<ResponseRecord>) -> Result<MessageRecord, StoreError> {
+        Ok(MessageRecord {
+            id: MessageId(self.id),
+            state: parsed(&self.state)?,
+            instance: parsed(&self.instance)?,
+            platform: self.platform,
+            platform_user_id: self.platform_user_id,
+            user_id: UserId(self.user_id),
+            conversation_id: ConversationId(self.conversation_id),
+            seq: self.seq,
+            route: self.route,
+            agent: self.agent,
+            text: self.text,
+            attempts: count(self.attempts)?,
+            class: self.class,
+            reason: self.reason,
+            received_at: Timestamp(self.received_at),
+            finished_at: self.finished_at.map(Timestamp),
+            turns,
+            responses,
+        })
+    }
+}
+
+impl Store {
+    /// One message with all that happened to it; `None` when there is no such message.
+    pub async fn message(&self, id: MessageId) -> Result<Option<MessageRecord>, StoreError> {
+        let Some(message) = fetch!(self, fetch_optional, Message, MESSAGE, id.0)? else { return Ok(None) };
+        let turns = fetch!(self, fetch_all, Turn, TURNS, id.0)?;
+        let responses = fetch!(self, fetch_all, Answer, RESPONSES, id.0)?;
+        let turns = turns.into_iter().map(Turn::record).collect::<Result<_, _>>()?;
+        let responses = responses.into_iter().map(Answer::record).collect::<Result<_, _>>()?;
+        Ok(Some(message.record(turns, responses)?))
+    }
+
+    /// The latest `limit` messages of a person on one platform, oldest first.
+    pub async fn history(
+        &self,
+        platform: &str,
+        platform_user_id: &str,
+        limit: u32,
+    ) -> Result<Vec<HistoryLine>, StoreError> {
+        type Row = (Uuid, String, String, Option<String>, i64);
+        let rows = fetch!(self, fetch_all, Row, HISTORY, platform, platform_user_id, i64::from(limit))?;
+        let line = |(message, text, state, answer, received_at): Row| {
+            Ok(HistoryLine {
+                message: MessageId(message),
+                text,
+                state: parsed(&state)?,
+                answer,
+                received_at: Timestamp(received_at),
+            })
+        };
+        rows.into_iter().rev().map(line).collect()
+    }
+
+    /// How much there is of everything. Reads every message: for people, not for every second.
+    pub async fn counts(&self) -> Result<Counts, StoreError> {
+        type Totals = (i64, i64, i64, i64, i64, Option<i64>);
+        let states = |rows: Vec<(String, i64)>| rows.into_iter().collect::<BTreeMap<_, _>>();
+        let totals = match self.db {
+            Db::Pg(_) => TOTALS_PG,
+            Db::Lite(_) => TOTALS_LITE,
+        };
+        let (users, conversations, pending_conversations, leased_conversations, outbox, oldest) =
+            fetch!(self, fetch_one, Totals, totals)?;
+        Ok(Counts {
+            messages: states(fetch!(self, fetch_all, (String, i64), MESSAGE_STATES)?),
+            responses: states(fetch!(self, fetch_all, (String, i64), RESPONSE_STATES)?),
+            users,
+            conversations,
+            pending_conversations,
+            leased_conversations,
+            outbox,
+            oldest_open: oldest.map(elapsed),
+        })
+    }
+
+    /// The database's own name and version; an error when it does not answer.
+    pub async fn ping(&self) -> Result<String, StoreError> {
+        const VERSION_PG: &str = "SELECT 'PostgreSQL ' || current_setting('server_version')";
+        const VERSION_LITE: &str = "SELECT 'SQLite ' || sqlite_version()";
+        let sql = match self.db {
+            Db::Pg(_) => VERSION_PG,
+            Db::Lite(_) => VERSION_LITE,
+        };
+        let (version,) = fetch!(self, fetch_one, (String,), sql)?;
+        Ok(version)
+    }
+}

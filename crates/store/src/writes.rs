@@ -1,0 +1,99 @@
+//! The list of writes: what goes in, what comes out, and where each one's SQL is.
+
+use std::time::Duration;
+
+use broca_core::{ConversationId, OutboxId, ResponseId, TurnId, WorkerId};
+use sqlx::{PgConnection, SqliteConnection};
+
+use crate::{
+    Accepted, ClaimRequest, Claimed, Delivery, DeliveryFinished, Fenced, Finish, FinishDelivery, Finished, NewMessage,
+    Owed, ResumeTurn, StartTurn, StoreError, SweptWake,
+    delivering::BeginDelivery,
+    operation::{Each, Operation},
+    turns::RunSeen,
+};
+
+/// A write that is done in batches. The path is the same under `pg` and under `lite`.
+macro_rules! batched {
+    ($($name:ident: $item:ty => $output:ty, $label:literal, $($path:ident)::+;)*) => {$(
+        pub(crate) struct $name;
+
+        impl Operation for $name {
+            type Item = $item;
+            type Output = $output;
+            const NAME: &'static str = $label;
+
+            async fn pg(conn: &mut PgConnection, items: &[$item]) -> Result<Vec<Each<$output>>, StoreError> {
+                crate::pg::$($path)::+(conn, items).await
+            }
+
+            async fn lite(conn: &mut SqliteConnection, items: &[$item]) -> Result<Vec<Each<$output>>, StoreError> {
+                crate::lite::$($path)::+(conn, items).await
+            }
+        }
+    )*};
+}
+
+batched! {
+    Ingest: NewMessage => Accepted, "ingest", ingest::run;
+    Claim: ClaimRequest => Claimed, "claim", claim::run;
+    Start: StartTurn => Fenced<u32>, "start turn", turn::start;
+    Resume: ResumeTurn => Fenced<u32>, "resume turn", turn::resume;
+    RecordRun: RunSeen => Fenced<u32>, "record run", turn::record_run;
+    End: Finish => Fenced<Finished>, "finish", finish::run;
+    OutboxDone: OutboxId => (), "outbox done", outbox::done;
+    Begin: BeginDelivery => Delivery, "begin delivery", delivery::begin;
+    EndDelivery: FinishDelivery => Fenced<DeliveryFinished>, "finish delivery", delivery::finish;
+}
+
+/// How many of them there are: each keeps a connection of its own to PostgreSQL.
+pub(crate) const BATCHED: u32 = 9;
+
+/// A write that is rare, or a batch already.
+macro_rules! single {
+    ($($name:ident: $item:ty => $output:ty, $label:literal, |$conn:ident, $it:ident| $call:expr;)*) => {$(
+        pub(crate) struct $name;
+
+        impl Operation for $name {
+            type Item = $item;
+            type Output = $output;
+            const NAME: &'static str = $label;
+
+            async fn pg($conn: &mut PgConnection, items: &[$item]) -> Result<Vec<Each<$output>>, StoreError> {
+                use crate::pg::*;
+                let mut answers = Vec::with_capacity(items.len());
+                for $it in items {
+                    answers.push(Ok($call.await?));
+                }
+                Ok(answers)
+            }
+
+            async fn lite($conn: &mut SqliteConnection, items: &[$item]) -> Result<Vec<Each<$output>>, StoreError> {
+                use crate::lite::*;
+                let mut answers = Vec::with_capacity(items.len());
+                for $it in items {
+                    answers.push(Ok($call.await?));
+                }
+                Ok(answers)
+            }
+        }
+    )*};
+}
+
+pub(crate) struct Leases {
+    pub(crate) worker: WorkerId,
+    pub(crate) leases: Vec<(ConversationId, i64)>,
+    pub(crate) seen: Vec<(TurnId, i64)>,
+    pub(crate) ttl: Duration,
+}
+
+single! {
+    SetAgentConversation: (ConversationId, i64, String) => Fenced<()>, "set agent conversation",
+        |conn, it| lease::set_agent_conversation(conn, it.0, it.1, &it.2);
+    Release: (ConversationId, i64) => Fenced<Option<Owed>>, "release", |conn, it| lease::release(conn, it.0, it.1);
+    Renew: Leases => Vec<ConversationId>, "renew",
+        |conn, it| lease::renew(conn, &it.worker, &it.leases, &it.seen, it.ttl);
+    WakeDue: (i64, Duration) => Vec<SweptWake>, "wake due", |conn, it| lease::wake_due(conn, it.0, it.1);
+    RenewDeliveries: (WorkerId, Vec<ResponseId>, Duration) => Vec<ResponseId>, "renew deliveries",
+        |conn, it| delivery::renew(conn, &it.0, &it.1, it.2);
+}
