@@ -26,7 +26,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     crash::{CrashPoint, point},
     delivering::DeliveringSet,
-    relay::Relay,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +60,6 @@ impl Default for DeliveryOptions {
 #[derive(Debug)]
 pub(crate) struct Deliverer {
     pub(crate) store: Store,
-    pub(crate) relay: Relay,
     pub(crate) plugin: Arc<dyn Plugin>,
     pub(crate) instance: Instance,
     pub(crate) host: WorkerId,
@@ -258,8 +256,8 @@ pub(crate) async fn sweep(deliverer: Arc<Deliverer>, tasks: TaskTracker) {
             _ = timer.tick() => {}
             () = deliverer.draining.cancelled() => return,
         }
-        let free = room.available_permits();
-        let due = match deliverer.store.due_deliveries(&deliverer.instance, free as i64).await {
+        let free = u32::try_from(room.available_permits()).unwrap_or(u32::MAX);
+        let due = match deliverer.store.due_deliveries(&deliverer.instance, free).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!(%error, "delivery sweep cut short, the next one goes on");

@@ -67,7 +67,7 @@ impl Ingest for Ingestor {
         platform_user_id: &str,
         limit: u32,
     ) -> Result<Vec<HistoryEntry>, IngestError> {
-        let lines = self.store.history(platform, platform_user_id, i64::from(limit)).await.map_err(unavailable)?;
+        let lines = self.store.history(platform, platform_user_id, limit).await.map_err(unavailable)?;
         let entry = |line: broca_store::HistoryLine| HistoryEntry {
             message_id: line.message,
             text: line.text,

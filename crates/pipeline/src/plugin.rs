@@ -49,7 +49,6 @@ pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), Pi
     let deliverer = Arc::new(Deliverer {
         host: WorkerId::unique(&consumer_name),
         store,
-        relay: relay.clone(),
         plugin: plugin.clone(),
         instance,
         options,

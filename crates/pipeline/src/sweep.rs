@@ -22,7 +22,7 @@ impl Default for SweepOptions {
     }
 }
 
-const PAGE: i64 = 500;
+const PAGE: u32 = 500;
 const AT_ONCE: usize = 64;
 
 /// Sweeps on a timer until `shutdown`.
@@ -44,7 +44,7 @@ pub(crate) async fn run(store: Store, relay: Relay, options: SweepOptions, shutd
 async fn once(store: &Store, relay: &Relay, grace: Duration) -> Result<(), StoreError> {
     loop {
         let due = store.wake_due(PAGE, grace).await?;
-        let full = due.len() as i64 == PAGE;
+        let full = due.len() >= PAGE as usize;
         let woken = each(due, |wake| relay.publish_swept(wake)).await;
         if woken > 0 {
             tracing::info!(woken, "conversations woken by the sweep");

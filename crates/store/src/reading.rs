@@ -220,6 +220,13 @@ impl Store {
         })
     }
 
+    /// The workers that have a turn under way, by their lease names.
+    pub async fn workers_in_turn(&self) -> Result<Vec<String>, StoreError> {
+        const IN_TURN: &str = "-- workers in a turn\nSELECT DISTINCT worker FROM turns WHERE state = 'started'";
+        let rows = fetch!(self, fetch_all, (String,), IN_TURN)?;
+        Ok(rows.into_iter().map(|(worker,)| worker).collect())
+    }
+
     /// The database's own name and version; an error when it does not answer.
     pub async fn ping(&self) -> Result<String, StoreError> {
         const VERSION_PG: &str = "SELECT 'PostgreSQL ' || current_setting('server_version')";
