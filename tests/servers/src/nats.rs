@@ -43,7 +43,8 @@ impl NatsServer {
         Self::start_with(PLAIN_CONF)
     }
 
-    /// A server with the configuration `conf`. Its addresses, name and store folder are overridden.
+    /// A server with the configuration `conf`. Its addresses and name are overridden; a relative
+    /// `store_dir` lies in the server's temporary folder, as everything without one does.
     pub fn start_with(conf: &str) -> Self {
         Self::start_with_env(conf, &[])
     }
@@ -61,9 +62,12 @@ impl NatsServer {
         // Unwrap safety: without a temporary folder no test can run; the panic says why.
         let dir = TempDir::with_prefix("broca-nats-").expect("cannot create a temporary folder");
         fs::write(dir.path().join("nats.conf"), conf).expect("cannot write nats.conf");
+        // A configuration may name the folder itself, relative to where the server runs; it may not be named twice.
+        let store = if conf.contains("store_dir") { vec!["-js"] } else { vec!["-js", "-sd", "store"] };
+        let extra_args = store.into_iter().map(str::to_owned).collect();
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let name = format!("test-{}-{port}", std::process::id());
-        Self { name, port, monitor_port, dir, env, extra_args: Vec::new(), child: None }
+        Self { name, port, monitor_port, dir, env, extra_args, child: None }
     }
 
     /// `nats://127.0.0.1:<port>`; the same after a restart.
@@ -129,12 +133,12 @@ impl NatsServer {
         command
             .args(["-c", &self.path("nats.conf"), "-a", "127.0.0.1", "-p", &self.port.to_string()])
             .args(["-m", &self.monitor_port.to_string(), "-n", &self.name, "-l", &self.path("log")])
-            .args(["-js", "-sd", &self.path("store")])
             .args(&self.extra_args)
+            .current_dir(self.dir.path())
             .envs(self.env.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(fs::File::create(self.dir.path().join("stderr")).expect("cannot create a log file"));
         self.child = Some(child::spawn(command).expect("cannot start nats-server"));
     }
 
@@ -168,7 +172,9 @@ impl NatsServer {
     }
 
     fn log(&self) -> String {
-        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        // A configuration that cannot be read is complained of before the log is open.
+        let read = |name| fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
+        let log = read("log") + &read("stderr");
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
@@ -196,8 +202,8 @@ impl NatsCluster {
         let routes: Vec<String> = nodes.iter().map(|_| format!("nats://127.0.0.1:{}", port::free())).collect();
         for (node, own) in nodes.iter_mut().zip(&routes) {
             let others = routes.iter().filter(|route| *route != own).cloned().collect::<Vec<_>>().join(",");
-            node.extra_args =
-                ["--cluster_name", "test", "--cluster", own, "--routes", &others].map(str::to_owned).to_vec();
+            node.extra_args
+                .extend(["--cluster_name", "test", "--cluster", own, "--routes", &others].map(str::to_owned));
             node.spawn();
         }
         nodes.iter_mut().for_each(NatsServer::wait_until_ready);

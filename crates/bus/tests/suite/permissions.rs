@@ -1,1 +1,201 @@
+//! The reference configurations: every role can do its work, and nothing else.
 
+use std::time::Duration;
+
+use broca_bus::{ApplyOptions, Auth, Bus, BusOptions, Outgoing, Topology};
+use broca_servers::NatsServer;
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::rig;
+
+const ONE_ACCOUNT: &str = include_str!("../../../../nats/nats-server.conf");
+const OWN_ACCOUNT: &str = include_str!("../../../../nats/nats-server.accounts.conf");
+
+/// A refused request gets no answer at all, so its absence is what shows. Ten times what an answer takes here.
+const NO_ANSWER: Duration = Duration::from_millis(300);
+
+fn start(conf: &str) -> (NatsServer, nkeys::KeyPair) {
+    let admin = nkeys::KeyPair::new_user();
+    let key = admin.public_key();
+    let env = [
+        ("ADMIN_NKEY", key.as_str()),
+        ("SYS_PASSWORD", "s-pass"),
+        ("WORKER_PASSWORD", "worker-pass"),
+        ("TELEGRAM_PASSWORD", "telegram-pass"),
+        ("CLI_PASSWORD", "cli-pass"),
+        ("DISCORD_PASSWORD", "discord-pass"),
+    ];
+    (NatsServer::start_with_env(conf, &env), admin)
+}
+
+async fn admin(server: &NatsServer, key: &nkeys::KeyPair, instances: &[&str]) -> Bus {
+    let auth = Auth::Nkey { seed: key.seed().unwrap().into() };
+    let bus = Bus::connect(BusOptions { auth, ..rig::options(server.url()) }).await.unwrap();
+    let instances = instances.iter().map(|name| name.parse().unwrap()).collect();
+    let options = ApplyOptions { instances, ..ApplyOptions::default() };
+    let changes = Topology::embedded().unwrap().apply(&bus, &options).await.unwrap();
+    assert!(changes.iter().all(|change| !change.is_refused()), "{changes:?}");
+    bus
+}
+
+fn user(server: &NatsServer, name: &str) -> BusOptions {
+    BusOptions {
+        auth: Auth::UserPassword { user: name.into(), password: format!("{name}-pass").into() },
+        inbox_prefix: Some(format!("_INBOX_{name}")),
+        ..rig::options(server.url())
+    }
+}
+
+fn to(subject: &str, id: &str) -> Outgoing {
+    Outgoing { subject: subject.into(), ..rig::outgoing(id) }
+}
+
+/// The plain client of a user, as an attacker would hold it.
+async fn raw(server: &NatsServer, name: &str) -> async_nats::Client {
+    async_nats::ConnectOptions::with_user_and_password(name.into(), format!("{name}-pass"))
+        .custom_inbox_prefix(format!("_INBOX_{name}"))
+        .connect(server.url())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn every_role_can_do_its_work() {
+    let (server, key) = start(ONE_ACCOUNT);
+    let _admin = admin(&server, &key, &["telegram", "cli"]).await;
+    let worker = Bus::connect(user(&server, "worker")).await.unwrap();
+    let telegram = Bus::connect(user(&server, "telegram")).await.unwrap();
+
+    telegram.publish(to("broca.in.telegram", "wake")).await.unwrap();
+    let mut wakes = rig::workers(&worker, 4).await;
+    let wake = rig::next(&mut wakes).await;
+    assert_eq!(wake.subject(), "broca.in.telegram");
+    wake.progress().await.unwrap();
+    for (subject, id) in [
+        ("broca.in.telegram", "again"),
+        ("broca.out.telegram", "answer"),
+        ("broca.dlq.turn.telegram.1", "dead"),
+        ("broca.events.message.telegram", "event"),
+    ] {
+        worker.publish(to(subject, id)).await.unwrap();
+    }
+    wake.ack_confirmed().await.unwrap();
+    rig::next(&mut wakes).await.nak(Duration::ZERO).await.unwrap();
+    assert_eq!(rig::next(&mut wakes).await.delivered(), 2);
+
+    let mut answers = telegram.consumer("BROCA_OUT", "out-telegram", 2).await.unwrap();
+    rig::next(&mut answers).await.ack_confirmed().await.unwrap();
+    telegram.publish(to("broca.dlq.delivery.telegram.1", "dead-too")).await.unwrap();
+    telegram.publish(to("broca.events.status.telegram", "event-too")).await.unwrap();
+    let shutdown = CancellationToken::new();
+    shutdown.cancel();
+    assert!(answers.next(&shutdown).await.is_none());
+}
+
+#[tokio::test]
+async fn a_plugin_reaches_nothing_that_is_not_its_own() {
+    let (server, key) = start(ONE_ACCOUNT);
+    let admin = admin(&server, &key, &["telegram", "cli"]).await;
+    admin.publish(to("broca.out.cli", "for cli")).await.unwrap();
+    admin.publish(to("broca.in.cli", "for workers")).await.unwrap();
+    let telegram = raw(&server, "telegram").await;
+
+    let stream = r#"{"name":"EVIL","subjects":["evil"]}"#;
+    let consumer = r#"{"stream_name":"BROCA_OUT","config":{"durable_name":"evil","ack_policy":"explicit"}}"#;
+    let attempts: &[(&str, &str)] = &[
+        ("broca.in.cli", "forged"),
+        ("broca.out.telegram", "forged"),
+        ("broca.out.cli", "forged"),
+        ("broca.dlq.turn.telegram.1", "forged"),
+        ("broca.dlq.delivery.cli.1", "forged"),
+        ("broca.events.message.cli", "forged"),
+        ("$JS.API.CONSUMER.MSG.NEXT.BROCA_OUT.out-cli", "1"),
+        ("$JS.API.CONSUMER.MSG.NEXT.BROCA_IN.workers", "1"),
+        ("$JS.API.CONSUMER.INFO.BROCA_IN.workers", ""),
+        ("$JS.API.CONSUMER.CREATE.BROCA_OUT", consumer),
+        ("$JS.API.CONSUMER.CREATE.BROCA_OUT.evil", consumer),
+        ("$JS.API.CONSUMER.DURABLE.CREATE.BROCA_OUT.evil", consumer),
+        ("$JS.API.CONSUMER.DELETE.BROCA_OUT.out-cli", ""),
+        ("$JS.API.CONSUMER.DELETE.BROCA_OUT.out-telegram", ""),
+        ("$JS.API.STREAM.CREATE.EVIL", stream),
+        ("$JS.API.STREAM.UPDATE.BROCA_OUT", stream),
+        ("$JS.API.STREAM.DELETE.BROCA_IN", ""),
+        ("$JS.API.STREAM.PURGE.BROCA_IN", ""),
+        ("$JS.API.STREAM.LIST", ""),
+        ("$JS.API.STREAM.INFO.BROCA_OUT", ""),
+        ("$JS.API.STREAM.MSG.GET.BROCA_OUT", r#"{"seq":1}"#),
+        ("$JS.API.DIRECT.GET.BROCA_DLQ", r#"{"seq":1}"#),
+    ];
+    let answers = futures::future::join_all(attempts.iter().map(|(subject, body)| {
+        let telegram = &telegram;
+        async move {
+            let answer = tokio::time::timeout(NO_ANSWER, telegram.request((*subject).to_owned(), (*body).into())).await;
+            (subject, matches!(answer, Ok(Ok(_))))
+        }
+    }))
+    .await;
+    let answered: Vec<_> = answers.iter().filter(|(_, answered)| *answered).collect();
+    assert!(answered.is_empty(), "telegram got an answer from {answered:?}");
+
+    // What it may ask is answered well within that time, so silence above means refusal.
+    let own = tokio::time::timeout(NO_ANSWER, telegram.request("$JS.API.INFO", "".into())).await;
+    assert!(matches!(own, Ok(Ok(_))));
+    listening_is_refused(&telegram, &admin).await;
+    let mut cli = admin.consumer("BROCA_OUT", "out-cli", 5).await.unwrap();
+    let job = rig::next(&mut cli).await;
+    assert_eq!((rig::text(&job).as_str(), job.delivered()), ("for cli", 1));
+    assert!(rig::next_within(&mut cli, NO_ANSWER).await.is_none(), "only that one message is there");
+    let backlog = admin.backlog("BROCA_IN", "workers").await.unwrap();
+    assert_eq!((backlog.pending, backlog.ack_pending), (1, 0));
+}
+
+async fn listening_is_refused(telegram: &async_nats::Client, admin: &Bus) {
+    let mut heard = Vec::new();
+    for subject in ["broca.>", "$JS.>", "_INBOX_cli.>", "_INBOX.>", ">", "$KV.>", "broca.events.*.cli"] {
+        heard.push(telegram.subscribe(subject).await.unwrap());
+    }
+    telegram.flush().await.unwrap();
+    admin.publish(to("broca.events.message.cli", "not for telegram")).await.unwrap();
+    // A round trip after it: what the server would have sent is here by now.
+    telegram.request("$JS.API.INFO", "".into()).await.unwrap();
+    for subscription in &mut heard {
+        let message = futures::FutureExt::now_or_never(subscription.next());
+        assert!(!matches!(message, Some(Some(_))), "telegram heard {message:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_in_an_account_of_its_own_works_and_cannot_inject_replies() {
+    let (server, key) = start(OWN_ACCOUNT);
+    let admin = admin(&server, &key, &["discord", "cli"]).await;
+    let options = BusOptions { api_prefix: Some("BROCA.API".into()), inbox_prefix: None, ..user(&server, "discord") };
+    let discord = Bus::connect(options).await.unwrap();
+
+    discord.publish(to("broca.in.discord", "wake")).await.unwrap();
+    admin.publish(to("broca.out.discord", "answer")).await.unwrap();
+    let mut answers = discord.consumer("BROCA_OUT", "out-discord", 2).await.unwrap();
+    let answer = rig::next(&mut answers).await;
+    assert_eq!((rig::text(&answer).as_str(), answer.delivered()), ("answer", 1));
+    answer.ack_confirmed().await.unwrap();
+
+    let attacker = async_nats::ConnectOptions::with_user_and_password("discord".into(), "discord-pass".into())
+        .connect(server.url())
+        .await
+        .unwrap();
+    let injected =
+        [("broca.in.discord", ""), ("BROCA.API.INFO", ""), ("BROCA.API.CONSUMER.INFO.BROCA_OUT.out-discord", "")];
+    for (subject, body) in injected {
+        attacker.publish_with_reply(subject, "broca.in.cli", body.into()).await.unwrap();
+    }
+    assert!(attacker.request("broca.in.cli", "forged".into()).await.is_err());
+    attacker.request("BROCA.API.INFO", "".into()).await.unwrap();
+
+    let mut wakes = rig::workers(&admin, 10).await;
+    let (mut subjects, never) = (Vec::new(), CancellationToken::new());
+    while let Ok(Some(job)) = tokio::time::timeout(NO_ANSWER, wakes.next(&never)).await {
+        subjects.push(job.subject().to_owned());
+        job.ack().await.unwrap();
+    }
+    assert_eq!(subjects, ["broca.in.discord", "broca.in.discord"]);
+}
