@@ -113,6 +113,7 @@ where
             write(&mut self.output, "\n", ChatStyle::Piped).await?;
         }
         self.summary.open = self.exchange.open_messages();
+        self.exchange.finish().await;
         Ok(self.summary)
     }
 

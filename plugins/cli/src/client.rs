@@ -75,23 +75,9 @@ impl Terminal {
         if let Err(reason) = exchange.push(text.to_owned()) {
             return Ok(SendOutcome::Refused(reason));
         }
-        let mut accepted = None;
-        loop {
-            let Ok(event) = timeout_at(deadline, exchange.next()).await else {
-                return Ok(SendOutcome::TimedOut { message_id: accepted });
-            };
-            match event? {
-                Event::Accepted(message_id) => accepted = Some(message_id),
-                Event::Answer { message_id, text } => return Ok(SendOutcome::Answered { message_id, text }),
-                Event::Ended { message_id, state, reason } => {
-                    return Ok(SendOutcome::Ended { message_id, state, reason });
-                }
-                Event::Refused(reason) => return Ok(SendOutcome::Refused(reason)),
-                Event::Unavailable(reason) => tracing::info!(reason, "not accepted yet; trying again"),
-                Event::Lost => tracing::info!("the plugin went away; waiting for it"),
-                Event::Back | Event::History(_) => {}
-            }
-        }
+        let outcome = end_of_one(&mut exchange, deadline).await?;
+        exchange.finish().await;
+        Ok(outcome)
     }
 
     /// Talks until the input ends or says `/quit`. Answers go to `output`, everything else to `notes`; use
@@ -113,5 +99,25 @@ impl Terminal {
     {
         let exchange = Exchange::open(self.socket.clone(), self.user.clone(), true).await?;
         Chat::new(exchange, &self.user, output, notes, options).run(input).await
+    }
+}
+
+async fn end_of_one(exchange: &mut Exchange, deadline: Instant) -> Result<SendOutcome, TerminalError> {
+    let mut accepted = None;
+    loop {
+        let Ok(event) = timeout_at(deadline, exchange.next()).await else {
+            return Ok(SendOutcome::TimedOut { message_id: accepted });
+        };
+        match event? {
+            Event::Accepted(message_id) => accepted = Some(message_id),
+            Event::Answer { message_id, text } => return Ok(SendOutcome::Answered { message_id, text }),
+            Event::Ended { message_id, state, reason } => {
+                return Ok(SendOutcome::Ended { message_id, state, reason });
+            }
+            Event::Refused(reason) => return Ok(SendOutcome::Refused(reason)),
+            Event::Unavailable(reason) => tracing::info!(reason, "not accepted yet; trying again"),
+            Event::Lost => tracing::info!("the plugin went away; waiting for it"),
+            Event::Back | Event::History(_) => {}
+        }
     }
 }

@@ -116,6 +116,13 @@ impl Exchange {
         self.queue.len() + self.waiting.len()
     }
 
+    /// Leaves, after what was said is written.
+    pub(crate) async fn finish(self) {
+        if let Some(link) = self.link {
+            link.finish().await;
+        }
+    }
+
     /// What happens next. Cancel safe.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! One connection of a terminal to the plugin.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use tokio::{
     io::AsyncWriteExt,
@@ -9,8 +9,9 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::mpsc,
-    task::JoinSet,
+    time::timeout,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     TerminalError,
@@ -20,6 +21,8 @@ use crate::{
 
 /// Requests and replies under way, each.
 const QUEUE: usize = 64;
+/// For the last lines of a terminal that leaves.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Two tasks do the reading and writing, so that waiting for either can be given up at any time without half a
 /// line being lost. They end with the link.
@@ -27,7 +30,8 @@ const QUEUE: usize = 64;
 pub(crate) struct Link {
     requests: mpsc::Sender<Request>,
     replies: mpsc::Receiver<Reply>,
-    tasks: JoinSet<()>,
+    writing: AbortOnDropHandle<()>,
+    reading: AbortOnDropHandle<()>,
 }
 
 impl Link {
@@ -40,10 +44,9 @@ impl Link {
         let (read, write) = stream.into_split();
         let (requests, requests_out) = mpsc::channel(QUEUE);
         let (replies, replies_out) = mpsc::channel(QUEUE);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(read_replies(read, replies));
-        tasks.spawn(write_requests(write, requests_out));
-        let link = Self { requests, replies: replies_out, tasks };
+        let reading = AbortOnDropHandle::new(tokio::spawn(read_replies(read, replies)));
+        let writing = AbortOnDropHandle::new(tokio::spawn(write_requests(write, requests_out)));
+        let link = Self { requests, replies: replies_out, writing, reading };
         link.say(Request::Hello { v: VERSION, user: user.to_owned(), follow });
         Ok(link)
     }
@@ -55,7 +58,16 @@ impl Link {
 
     /// Gives the connection up; [`Link::next`] says so after what has come already.
     pub(crate) fn close(&mut self) {
-        self.tasks.abort_all();
+        self.reading.abort();
+    }
+
+    /// Ends the connection once everything said is written: the receipt of the last answer must not be lost.
+    pub(crate) async fn finish(self) {
+        let Self { requests, writing, .. } = self;
+        drop(requests);
+        if timeout(FLUSH_TIMEOUT, writing).await.is_err() {
+            tracing::debug!("the plugin takes no more lines");
+        }
     }
 
     /// The next reply; `None` when the connection is lost. Cancel safe.
