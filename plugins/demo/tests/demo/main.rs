@@ -1,0 +1,46 @@
+//! The demo plugin at a scripted platform: what it reports, and what it makes of every way in which a send fails.
+
+mod deliveries;
+mod pipeline;
+mod updates;
+
+use std::{
+    sync::{Arc, Once},
+    time::Duration,
+};
+
+use broca_core::{MessageId, Profile, ProfileId, Response, ResponseId, UserId};
+use broca_plugin_demo::{DemoPlugin, DemoSettings};
+
+/// Long enough for a busy machine; nothing waits so long when all is well.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A plugin for the platform at `url`.
+fn plugin(url: String) -> Arc<DemoPlugin> {
+    static TLS: Once = Once::new();
+    TLS.call_once(|| {
+        rustls::crypto::ring::default_provider().install_default().expect("the first provider of this process");
+    });
+    Arc::new(DemoPlugin::new(DemoSettings { url }).unwrap())
+}
+
+fn response(text: &str) -> Response {
+    let attributes = serde_json::Value::Null;
+    Response { id: ResponseId::new(), text: text.to_owned(), chat_id: None, attributes, attempt: 1, trace: None }
+}
+
+fn alice() -> Profile {
+    Profile {
+        id: ProfileId::new(),
+        user_id: UserId::new(),
+        platform: "demo".into(),
+        platform_user_id: "alice".into(),
+        username: None,
+        display_name: None,
+        metadata: serde_json::Value::Null,
+    }
+}
+
+fn message() -> MessageId {
+    MessageId::new()
+}
