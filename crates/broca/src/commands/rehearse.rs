@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use broca_rehearsal::platform::{self, PlatformScript};
+use broca_rehearsal::{
+    letta::{self, LettaScript},
+    platform::{self, PlatformScript},
+};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -13,8 +16,31 @@ use crate::{
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// A Letta server
+    Letta(LettaArgs),
     /// A chat platform
     Platform(PlatformArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LettaArgs {
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Every turn that really ran is appended to this file
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Conversations, runs and messages are kept in this file, and read back at the next start
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// A turn takes at least this long
+    #[arg(long, default_value_t = 5, value_name = "MS")]
+    min_ms: u64,
+    /// A turn takes at most this long
+    #[arg(long, default_value_t = 20, value_name = "MS")]
+    max_ms: u64,
+    /// Of the random choice between the two
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -31,6 +57,18 @@ pub(crate) struct PlatformArgs {
 
 pub(crate) async fn run(command: &Command, output: Output, shutdown: &Shutdown) -> Result<(), Failure> {
     match command {
+        Command::Letta(args) => {
+            let listener = listen(args.listen, output).await?;
+            let script = LettaScript {
+                turn_log: args.log.clone(),
+                journal: args.journal.clone(),
+                min_ms: args.min_ms,
+                max_ms: args.max_ms,
+                seed: args.seed,
+                ..LettaScript::default()
+            };
+            until(shutdown, letta::serve(listener, script)).await
+        }
         Command::Platform(args) => {
             let listener = listen(args.listen, output).await?;
             let script = PlatformScript { log: args.log.clone(), hold_ms: args.hold_ms, ..PlatformScript::default() };

@@ -9,6 +9,8 @@ mod secret;
 mod settings;
 mod show;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use secret::{Secret, Url};
 pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, LogSettings, Settings};
