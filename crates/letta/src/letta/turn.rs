@@ -164,7 +164,10 @@ impl<'a> Turn<'a> {
         });
         let unless_unsaid = if fate == Fate::Unsaid { Fate::Unsaid } else { Fate::Look };
         match self.send(&message, background).await {
-            Ok(stream) => self.follow(Watch::of_stream(self.watcher(), stream, background)).await,
+            Ok(stream) if fate == Fate::Unsaid => {
+                self.follow(Watch::of_stream(self.watcher(), stream, background)).await
+            }
+            Ok(stream) => self.follow(Watch::of_repeat(self.watcher(), stream, self.heard_at)).await,
             Err(CallError::Refused(refusal)) if refusal.needs_redis => {
                 self.keyless.store(true, Ordering::Relaxed);
                 Step::Next(unless_unsaid)

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::RunProgress;
 
+/// How long the stream of a finished run is listened to.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Where the run's id and the events read are noted.
 #[derive(Clone, Copy)]
 pub(super) struct Notes<'a> {
@@ -65,6 +68,7 @@ pub(super) struct Watch<'a> {
     broken: bool,
     /// The stream said that the run is over.
     over: bool,
+    began_at: Instant,
     heard_at: Instant,
     looked_at: Instant,
     next_look: Instant,
@@ -80,6 +84,14 @@ impl<'a> Watch<'a> {
         let mut watch = Self::new(with, now);
         watch.stream = Some(stream);
         watch.attachable = background;
+        watch
+    }
+
+    /// Watches what answered a message that was said before: a run that may be dead already.
+    pub(super) fn of_repeat(with: Watcher<'a>, stream: EventStream, heard_at: Instant) -> Self {
+        let mut watch = Self::of_stream(with, stream, true);
+        watch.broken = true;
+        watch.heard_at = heard_at;
         watch
     }
 
@@ -106,6 +118,7 @@ impl<'a> Watch<'a> {
             attachable: false,
             broken: false,
             over: false,
+            began_at: now,
             heard_at,
             looked_at: now,
             next_look: now + poll,
@@ -141,7 +154,7 @@ impl<'a> Watch<'a> {
     }
 
     fn first_event_due(&self) -> Instant {
-        self.heard_at + self.with.options.request_timeout
+        self.began_at + self.with.options.request_timeout
     }
 
     fn can_attach(&self) -> bool {
@@ -202,7 +215,10 @@ impl<'a> Watch<'a> {
         let answer = self.with.http.get::<Run>(&["runs", run], &[], self.with.trace).await;
         self.looked_at = Instant::now();
         match answer {
-            Ok(run) if run.is_over() => return Some(WatchEnd::Ended(run)),
+            Ok(run) if run.is_over() => {
+                self.hear_out(run.status.as_deref() == Some("failed")).await;
+                return Some(WatchEnd::Ended(run));
+            }
             Ok(_) if self.is_stuck() => return Some(WatchEnd::Stuck),
             Err(CallError::Refused(refusal)) if refusal.status == 404 => return Some(WatchEnd::Gone),
             Err(CallError::Refused(refusal)) if !refusal.is_passing() => return Some(WatchEnd::Refused(refusal)),
@@ -213,6 +229,22 @@ impl<'a> Watch<'a> {
         let pause = if self.stream.is_some() || self.over { self.look_pause.step().max(floor) } else { floor };
         self.next_look = Instant::now() + pause;
         None
+    }
+
+    /// The row was faster than the stream: what the stream has left tells the usage, or why the run failed. The row
+    /// says only that it did.
+    async fn hear_out(&mut self, failed: bool) {
+        let until = Instant::now() + self.with.options.poll_interval.min(LAST_WORDS);
+        if failed && self.can_attach() {
+            self.attach().await;
+        }
+        while self.stream.is_some() {
+            tokio::select! {
+                biased;
+                () = sleep_until(until) => return,
+                step = next_step(&mut self.stream) => self.take(step).await,
+            }
+        }
     }
 
     fn is_stuck(&self) -> bool {

@@ -31,6 +31,7 @@ use axum::{
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
+    serve::ListenerExt,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -161,6 +162,12 @@ async fn run(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), at_the_door))
         .with_state(Arc::clone(&shared));
     let mut stopped = shared.stopped.subscribe();
+    // As Python's servers do: events are small, and must not wait for the acknowledgement of the one before.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection ended before it began");
+        }
+    });
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
             // The sender lives as long as the router, so this ends when it says so.

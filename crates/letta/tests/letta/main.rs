@@ -1,0 +1,8 @@
+//! The Letta client against a scripted Letta server.
+
+mod approvals;
+mod errors;
+mod recovery;
+mod rig;
+mod turns;
+mod without_redis;
