@@ -1,0 +1,59 @@
+//! Two workers never have one conversation in a turn at once, also when one of them is stopped for longer than its
+//! lease and then goes on: what it writes late changes nothing.
+
+use std::time::Duration;
+
+use broca_tests::{Crew, Database, Rig, RigOptions, Verdict, eventually};
+use nix::sys::signal::Signal;
+
+async fn a_stopped_worker_comes_back_late(database: Database) {
+    let mut options = RigOptions::new(database);
+    options.letta.min_ms = 300;
+    options.letta.max_ms = 400;
+    let rig = Rig::start(options).await;
+    let mut plugin = Crew::plugin(&rig, &[]);
+    let mut first = rig.worker("first");
+    let said = rig.say(4, 3);
+
+    // Stopped in the middle of its turns.
+    eventually("the agent works for the first worker", Duration::from_secs(20), || {
+        let running = rig.letta.running();
+        async move { running >= 4 }
+    })
+    .await;
+    first.signal(Signal::SIGSTOP);
+    let mut second = rig.worker("second");
+
+    // The second worker takes over once the leases have run out, and finds the first one's turns at the agent.
+    eventually("the second worker answers everything", Duration::from_secs(60), || {
+        plugin.tend(&rig);
+        let answered = rig.platform.log().len();
+        async move { answered >= 12 }
+    })
+    .await;
+    first.signal(Signal::SIGCONT);
+    // It wakes up with answers in its hands, and must find out that they are not its own any more.
+    eventually("the first worker notices", Duration::from_secs(20), || {
+        let output = first.output();
+        async move { output.contains("lease was lost") || output.contains("lease lost to another worker") }
+    })
+    .await;
+
+    let verdict = Verdict::of(&rig, &said);
+    assert!(verdict.is_clean(), "{verdict:#?}");
+    assert!(rig.letta.most_at_once_in_a_conversation() <= 1, "two turns ran in one conversation at once");
+    assert!(first.stop(Duration::from_secs(20)).is_some_and(|s| s.success()), "the first worker drains and ends well");
+    assert!(second.stop(Duration::from_secs(20)).is_some_and(|s| s.success()));
+    let again = Verdict::of(&rig, &said);
+    assert_eq!(again, verdict, "nothing came of the late writes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sqlite() {
+    a_stopped_worker_comes_back_late(Database::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres() {
+    a_stopped_worker_comes_back_late(Database::Postgres).await;
+}
