@@ -18,6 +18,8 @@ use crate::protocol::{MAX_WAITING, Reply};
 /// A terminal says `received` within this time, or it counts as hung and is disconnected.
 pub(crate) const RECEIPT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// After this time no further terminal is tried: a delivery has a limit of its own, and the mailbox has the answer.
+const SHOW_TIMEOUT: Duration = Duration::from_secs(8);
 /// The longest pause between two questions about a message.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -37,7 +39,11 @@ impl Terminals {
 
     /// Shows an answer at one terminal of `user`. False when there is none that took it.
     pub(crate) async fn show(&self, user: &str, response: &Response, message_id: MessageId) -> bool {
+        let deadline = Instant::now() + SHOW_TIMEOUT;
         for seat in self.candidates(user, message_id) {
+            if Instant::now() >= deadline {
+                break;
+            }
             if seat.hand_over(response, message_id).await {
                 return true;
             }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use broca_core::{Receipt, ResponseId};
 use serde::{Deserialize, Serialize};
 
-/// Longer than the platform holds a poll open.
-const POLL_TIMEOUT: Duration = Duration::from_secs(30);
-const POLL_WAIT_MS: u64 = 20_000;
-const BATCH: usize = 50;
+/// For the platform's answer; a poll may take longer by what it is told to wait.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Updates in one poll.
+const BATCH: u64 = 50;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
@@ -45,14 +45,15 @@ struct Sent {
 
 impl Api {
     pub(crate) fn new(url: &str) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build()?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
-    /// Waits for updates numbered `offset` and higher; confirms all below.
-    pub(crate) async fn updates(&self, offset: u64) -> Result<Vec<Update>, reqwest::Error> {
-        let query = [("offset", offset), ("limit", BATCH as u64), ("wait_ms", POLL_WAIT_MS)];
-        let request = self.http.get(format!("{}/updates", self.url)).query(&query).timeout(POLL_TIMEOUT);
+    /// The updates numbered `offset` and higher, confirming all below; waits up to `wait_ms` for the first of them.
+    pub(crate) async fn updates(&self, offset: u64, wait_ms: u64) -> Result<Vec<Update>, reqwest::Error> {
+        let query = [("offset", offset), ("limit", BATCH), ("wait_ms", wait_ms)];
+        let timeout = TIMEOUT + Duration::from_millis(wait_ms);
+        let request = self.http.get(format!("{}/updates", self.url)).query(&query).timeout(timeout);
         let batch: Updates = request.send().await?.error_for_status()?.json().await?;
         Ok(batch.updates)
     }

@@ -16,6 +16,8 @@ use crate::api::{Api, Send, Update, receipt};
 
 /// Between two tries while the platform or the pipeline is away.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long the platform holds a poll open while nobody writes.
+const POLL_WAIT_MS: u64 = 20_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,8 +44,10 @@ impl DemoPlugin {
     }
 
     /// Waits for updates and reports them. `offset` then confirms what was accepted or never can be.
-    async fn turn(&self, ctx: &Context, offset: &mut u64) -> Result<(), String> {
-        let Some(polled) = ctx.shutdown.run_until_cancelled(self.api.updates(*offset)).await else { return Ok(()) };
+    async fn turn(&self, ctx: &Context, offset: &mut u64, wait_ms: u64) -> Result<(), String> {
+        // A poll is given up at once when the process should stop, a report never.
+        let polling = self.api.updates(*offset, wait_ms);
+        let Some(polled) = ctx.shutdown.run_until_cancelled(polling).await else { return Ok(()) };
         let mut updates = polled.map_err(|e| format!("the platform does not answer: {}", e.without_url()))?;
         // The number says which was first; the batch need not, and it may name one twice.
         updates.sort_by_key(|update| update.update_id);
@@ -59,22 +63,6 @@ impl DemoPlugin {
             }
         }
         Ok(())
-    }
-
-    /// The send got no answer. Ask whether it arrived before calling it unknown.
-    async fn after_silence(&self, error: &reqwest::Error, settled: Settlement) -> Result<Receipt, DeliveryError> {
-        match settled {
-            Settlement::Delivered(receipt) => Ok(receipt),
-            // The platform keeps a receipt before it answers, and drops what it has not kept when the connection ends.
-            // After a timeout it may still have the request in hand.
-            Settlement::NotDelivered if !error.is_timeout() => {
-                Err(retry(None, FailureClass::Unavailable, "the platform cut the connection"))
-            }
-            Settlement::NotDelivered | Settlement::CannotTell => Err(DeliveryError::Unknown(Failure::new(
-                FailureClass::Timeout,
-                "the platform did not say whether it has the answer: ask it, then replay or leave it",
-            ))),
-        }
     }
 }
 
@@ -93,11 +81,13 @@ impl Plugin for DemoPlugin {
         let mut offset = 0;
         let mut state = PluginState::Connecting;
         while !ctx.shutdown.is_cancelled() {
-            let now = match self.turn(&ctx, &mut offset).await {
+            // The first poll does not wait: it finds out whether the platform is there.
+            let wait_ms = if state == PluginState::Connected { POLL_WAIT_MS } else { 0 };
+            let now = match self.turn(&ctx, &mut offset, wait_ms).await {
                 Ok(()) => PluginState::Connected,
                 Err(detail) => PluginState::Degraded { detail },
             };
-            if state != now {
+            if state != now && !ctx.shutdown.is_cancelled() {
                 ctx.report(now.clone());
                 state = now;
             }
@@ -132,10 +122,7 @@ impl Plugin for DemoPlugin {
             Err(error) if error.is_connect() => {
                 Err(retry(None, FailureClass::Unavailable, "the platform cannot be reached"))
             }
-            Err(error) => {
-                let settled = self.settle(response, profile, message_id).await;
-                self.after_silence(&error, settled).await
-            }
+            Err(error) => after_silence(&error, self.settle(response, profile, message_id).await),
         }
     }
 
@@ -160,6 +147,22 @@ fn incoming(update: Update) -> Incoming {
     }
 }
 
+/// The send got no answer, and the platform was asked about it.
+fn after_silence(error: &reqwest::Error, settled: Settlement) -> Result<Receipt, DeliveryError> {
+    match settled {
+        Settlement::Delivered(receipt) => Ok(receipt),
+        // The platform keeps a receipt before it answers, and what it has not kept when the connection ends it never
+        // will. After a timeout it may still have the request in hand.
+        Settlement::NotDelivered if !error.is_timeout() => {
+            Err(retry(None, FailureClass::Unavailable, "the platform cut the connection"))
+        }
+        Settlement::NotDelivered | Settlement::CannotTell => Err(DeliveryError::Unknown(Failure::new(
+            FailureClass::Timeout,
+            "the platform did not say whether it has the answer: ask it, then replay or leave it",
+        ))),
+    }
+}
+
 /// What a status other than success means for the answer.
 fn refused(reply: &reqwest::Response) -> DeliveryError {
     let status = reply.status();
@@ -171,6 +174,7 @@ fn refused(reply: &reqwest::Response) -> DeliveryError {
         StatusCode::FORBIDDEN => {
             DeliveryError::Dead(Failure::new(FailureClass::Blocked, "the person blocked the bot on the platform"))
         }
+        // This platform has done nothing when it says so; of one that may have, this would be unknown.
         status if status.is_server_error() => {
             retry(None, FailureClass::Unavailable, &format!("the platform answered {status}"))
         }

@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod pipeline;
+mod platform;
 mod updates;
 
 use std::{

@@ -54,20 +54,33 @@ async fn nothing_is_confirmed_before_it_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_killed_plugin_leaves_its_updates_to_the_next() {
+async fn what_a_killed_plugin_accepted_but_did_not_confirm_is_a_duplicate() {
     let (platform, pipeline) = scene(PlatformScript::default()).await;
-    // The batch is taken and nothing of it confirmed: every report is put off.
-    pipeline.lock().unavailable = usize::MAX;
-    platform.say("alice", "one");
     let running = Running::start(plugin(platform.url()), &pipeline);
-    pipeline.until(|state| state.unavailable < usize::MAX).await;
+    platform.say("alice", "one");
+    // The poll that confirmed the first message stays open for the second; no later poll gets through.
+    assert!(platform.wait_for_confirmation(DEADLINE).await);
+    platform.script(|script| script.update_faults = [Fault::ServerError].repeat(1_000).into());
+    platform.say("alice", "two");
+    pipeline.until(|state| state.accepted.len() == 2).await;
     running.kill().await;
-    pipeline.lock().unavailable = 0;
+    assert_eq!(platform.unconfirmed().len(), 1);
+
+    platform.script(|script| script.update_faults.clear());
     let running = Running::start(plugin(platform.url()), &pipeline);
     assert!(platform.wait_for_confirmation(DEADLINE).await);
+    assert_eq!(pipeline.texts(), ["one", "two"]);
+    assert_eq!(pipeline.lock().duplicates, 1);
     running.stop().await;
-    // And what was accepted but not confirmed when it was killed is a duplicate, not a second message.
-    assert_eq!(pipeline.texts(), ["one"]);
+}
+
+#[tokio::test]
+async fn a_quiet_platform_is_connected_at_once() {
+    let (platform, pipeline) = scene(PlatformScript::default()).await;
+    let running = Running::start(plugin(platform.url()), &pipeline);
+    let quick = pipeline.until(|state| state.states.last() == Some(&PluginState::Connected));
+    tokio::time::timeout(std::time::Duration::from_secs(10), quick).await.expect("it waits for somebody to write");
+    running.stop().await;
 }
 
 #[tokio::test]
