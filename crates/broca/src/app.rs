@@ -35,7 +35,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let env =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let config = config::load(cli.global.config.as_deref(), env, cli.flags())?;
-    telemetry::start(&config.settings.log)?;
+    start_log(&config, &cli.command)?;
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
@@ -49,6 +49,15 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     } else {
         app.shutdown.interruptible(dispatch(&app, cli.command)).await
     }
+}
+
+/// Commands that answer and end say only what is wrong, unless somebody asked for more.
+fn start_log(config: &Loaded, command: &Command) -> Result<(), Failure> {
+    let log = &config.settings.log;
+    let stays = matches!(command, Command::Up(_) | Command::Worker(_) | Command::Plugin(_));
+    let level = if stays || config.source_of("log.level") != "default" { log.level.as_str() } else { "warn" };
+    let name = matches!(command, Command::Up(_)).then_some("up");
+    telemetry::start(level, log.format, name)
 }
 
 async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {

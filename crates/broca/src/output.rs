@@ -44,12 +44,30 @@ impl Output {
     }
 }
 
-/// A table without lines, as it is easiest to read and to cut.
+/// A table without lines, as it is easiest to read and to cut. Columns are as wide as their widest cell.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::NOTHING).set_header(header);
-    for row in rows {
-        table.add_row(row);
+    let rows: Vec<[String; N]> = [header.map(str::to_owned)].into_iter().chain(rows).collect();
+    pairs(&rows)
+}
+
+/// Rows without a header.
+pub(crate) fn pairs<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_end_with_their_text() {
+        let rows = [["worker-1".to_owned(), "7".to_owned()], ["cli".to_owned(), String::new()]];
+        assert_eq!(table(["process", "pid"], rows), "process   pid\nworker-1  7\ncli");
     }
-    table.trim_fmt()
 }

@@ -1,33 +1,79 @@
 //! Logs: to standard error, for people or as JSON, with ids as fields and never with message text.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
-use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, fmt, fmt::MakeWriter, util::SubscriberInitExt};
 
 use crate::{
-    config::{LogFormat, LogSettings},
-    failure::{Code, Failure},
+    config::LogFormat,
+    failure::{Blame, Code, Failure},
+    supervisor::Lines,
 };
 
-/// Starts the log. `RUST_LOG`, where it is set, wins over `log.level`.
+/// Starts the log. `RUST_LOG`, where it is set, wins over `level`. `name` is what lines begin with, for a process
+/// whose lines stand among those of others.
 ///
 /// # Errors
 /// The level is no filter.
-pub(crate) fn start(settings: &LogSettings) -> Result<(), Failure> {
+pub(crate) fn start(level: &str, format: LogFormat, name: Option<&'static str>) -> Result<(), Failure> {
     let (filter, key) = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => (filter, "environment variable RUST_LOG"),
-        _ => (settings.level.clone(), "log.level"),
+        _ => (with_quiet_crates(level), "log.level"),
     };
     let filter = EnvFilter::try_new(&filter).map_err(|error| {
         Failure::new(Code::Usage, format!("{key}: {error}"))
             .hint("use error, warn, info, debug or trace, or a filter like info,broca_pipeline=debug")
     })?;
-    let log = fmt().with_env_filter(filter).with_writer(io::stderr);
-    let started = match settings.format {
+    let log = fmt().with_env_filter(filter).with_writer(Writers { format, name });
+    let started = match format {
         LogFormat::Pretty => log.with_ansi(colour()).with_target(false).finish().try_init(),
         LogFormat::Json => log.json().flatten_event(true).with_current_span(true).finish().try_init(),
     };
-    started.map_err(|error| Failure::new(Code::Failure, format!("cannot start the log: {error}")))
+    started.blame(Code::Failure, "cannot start the log")
+}
+
+/// A plain level is meant for Broca's own lines; its libraries say only what is wrong.
+fn with_quiet_crates(level: &str) -> String {
+    match level {
+        "info" | "debug" | "trace" => {
+            format!("{level},async_nats=warn,sqlx=warn,hyper=warn,hyper_util=warn,reqwest=warn")
+        }
+        other => other.to_owned(),
+    }
+}
+
+#[derive(Debug)]
+struct Writers {
+    format: LogFormat,
+    name: Option<&'static str>,
+}
+
+impl<'a> MakeWriter<'a> for Writers {
+    type Writer = Box<dyn Write + 'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        match self.name {
+            Some(name) => Box::new(Named { format: self.format, name }),
+            None => Box::new(io::stderr()),
+        }
+    }
+}
+
+/// Gives each line, which comes in one piece, the name that its process has in the common log.
+struct Named {
+    format: LogFormat,
+    name: &'static str,
+}
+
+impl Write for Named {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        Lines::shared(self.format).write(self.name, String::from_utf8_lossy(line).trim_end());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Set by a parent process that passes our lines on to a terminal.

@@ -43,7 +43,7 @@ impl App {
     }
 
     pub(crate) async fn store_at(&self, url: &str) -> Result<Store, Failure> {
-        let options = StoreOptions { max_connections: self.settings().database.max_connections, ..Default::default() };
+        let options = StoreOptions { max_connections: self.settings().database.max_connections };
         Ok(Store::connect(url, options).await?)
     }
 

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use broca_admin::status::{Status, status};
 
-use crate::{app::App, failure::Failure, output::table, run_file::RunFile};
+use crate::{
+    app::App,
+    failure::Failure,
+    output::{pairs, table},
+    run_file::RunFile,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
@@ -44,18 +49,15 @@ fn text(status: &Status) -> String {
         counts.conversations, counts.pending_conversations, counts.leased_conversations
     );
     let oldest = counts.oldest_open.map_or_else(|| "none is open".to_owned(), age);
-    let overview = table(
-        ["", ""],
-        [
-            states("messages", &counts.messages),
-            states("answers", &counts.responses),
-            ["conversations".to_owned(), conversations],
-            ["people".to_owned(), counts.users.to_string()],
-            ["oldest open".to_owned(), oldest],
-            ["owed publishes".to_owned(), counts.outbox.to_string()],
-            ["NATS".to_owned(), format!("{} ({})", status.broker.version, status.broker.name)],
-        ],
-    );
+    let overview = pairs(&[
+        states("messages", &counts.messages),
+        states("answers", &counts.responses),
+        ["conversations".to_owned(), conversations],
+        ["people".to_owned(), counts.users.to_string()],
+        ["oldest open".to_owned(), oldest],
+        ["owed publishes".to_owned(), counts.outbox.to_string()],
+        ["NATS".to_owned(), format!("{} ({})", status.broker.version, status.broker.name)],
+    ]);
     let consumers = table(
         ["consumer", "waiting", "in hand", "redelivered", "problem"],
         status.consumers.iter().map(|consumer| {
@@ -69,7 +71,7 @@ fn text(status: &Status) -> String {
             ]
         }),
     );
-    format!("{}\n\n{consumers}", overview.trim_start())
+    format!("{overview}\n\n{consumers}")
 }
 
 fn age(age: Duration) -> String {

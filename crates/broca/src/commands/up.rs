@@ -3,7 +3,6 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -13,11 +12,10 @@ use super::nats::apply_options;
 use crate::{
     app::App,
     cli::ModeFlag,
-    config::Settings,
     embedded::{DataDir, NatsServer},
     failure::{Code, Failure},
-    run_file::{NatsAddress, RunFile},
-    supervisor::{ChildSpec, Group, Lines, Quiet},
+    run_file::{NatsAddress, ProcessEntry, RunFile},
+    supervisor::{ChildSpec, Group, Lines, Output},
     wiring::sqlite_url,
 };
 
@@ -38,7 +36,13 @@ const NATS_STOP_GRACE: Duration = Duration::from_secs(15);
 pub(crate) async fn run(app: &App, _args: &Args) -> Result<(), Failure> {
     let data_dir = DataDir::take(&app.config.settings.data_dir)?;
     let mut running = Running::default();
-    let result = start_and_watch(app, data_dir.path(), &mut running).await;
+    let started = app.shutdown.begin.run_until_cancelled(start(app, data_dir.path(), &mut running)).await;
+    let result = match started {
+        Some(Ok(file)) => watch(app, data_dir.path(), &mut running, file).await,
+        Some(Err(failure)) => Err(failure),
+        None => Ok(()),
+    };
+    tracing::info!("stopping");
     running.stop(app).await;
     RunFile::remove(data_dir.path())?;
     result
@@ -69,19 +73,27 @@ impl Running {
         }
     }
 
+    fn processes(&self) -> Vec<ProcessEntry> {
+        [&self.nats, &self.workers, &self.plugins].into_iter().flatten().flat_map(Group::processes).collect()
+    }
+
     fn groups(&mut self) -> impl Iterator<Item = &mut Group> {
         [&mut self.nats, &mut self.workers, &mut self.plugins].into_iter().flatten()
     }
 }
 
-async fn start_and_watch(app: &App, data_dir: &Path, running: &mut Running) -> Result<(), Failure> {
+/// Starts everything in order, and says so when it works.
+async fn start(app: &App, data_dir: &Path, running: &mut Running) -> Result<RunFile, Failure> {
     let settings = &app.config.settings;
-    let lines = lines(settings);
+    let lines = Lines::shared(settings.log.format);
     let (address, broker) = match &settings.nats.url {
         Some(url) => (NatsAddress { url: url.expose().to_owned(), login: None }, None),
         None => {
             let server = NatsServer::prepare(data_dir, settings.nats.server.as_deref())?;
-            running.nats = Some(Group::start([server.child()], &lines));
+            let nats = running.nats.insert(Group::start([server.child()], lines));
+            nats.ready(PATIENCE).await.map_err(|error| {
+                Failure::new(Code::Unavailable, error.to_string()).hint("is the data folder's disk full or read-only?")
+            })?;
             (server.address.clone(), Some(server))
         }
     };
@@ -89,48 +101,45 @@ async fn start_and_watch(app: &App, data_dir: &Path, running: &mut Running) -> R
         Some(url) => url.expose().to_owned(),
         None => sqlite_url(data_dir)?,
     };
-    prepare(app, &address, &database_url, running).await?;
+    prepare(app, &address, &database_url).await?;
 
     let env = children_env(app, data_dir, &address, &database_url);
-    running.workers = Some(Group::start(workers(app, &env)?, &lines));
-    running.plugins = Some(Group::start(plugins(app, &env)?, &lines));
-    wait_until_ready(app, running).await?;
+    running.workers = Some(Group::start(workers(app, &env)?, lines));
+    running.plugins = Some(Group::start(plugins(app, &env)?, lines));
+    wait_until_ready(running).await?;
 
-    let mut file = RunFile {
+    let file = RunFile {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: settings.effective_mode(),
         nats: address,
         database_url,
-        processes: Vec::new(),
+        processes: running.processes(),
     };
-    let processes = |running: &mut Running| running.groups().flat_map(|group| group.processes()).collect();
-    file.processes = processes(running);
     file.write(data_dir)?;
-    if !app.shutdown.begin.is_cancelled() {
-        say_ready(app, &file, broker.as_ref())?;
-    }
-    while !app.shutdown.begin.is_cancelled() {
+    say_ready(app, &file, broker.as_ref())?;
+    Ok(file)
+}
+
+/// Keeps the run file true until the shutdown begins.
+async fn watch(app: &App, data_dir: &Path, running: &mut Running, mut file: RunFile) -> Result<(), Failure> {
+    loop {
+        let processes = running.processes();
+        if file.processes != processes {
+            file.processes = processes;
+            file.write(data_dir)?;
+        }
         let changes = running.groups().map(|group| Box::pin(group.changed()));
         tokio::select! {
             _ = futures::future::select_all(changes) => {}
-            () = app.shutdown.begin.cancelled() => break,
+            () = app.shutdown.begin.cancelled() => return Ok(()),
         }
-        file.processes = processes(running);
-        file.write(data_dir)?;
     }
-    tracing::info!("stopping");
-    Ok(())
 }
 
-/// Waits for the broker, brings database and broker up to date.
-async fn prepare(app: &App, address: &NatsAddress, database_url: &str, running: &mut Running) -> Result<(), Failure> {
-    let bus = tokio::select! {
-        bus = app.bus_at(address, "up") => bus?,
-        failed = first_failure(&mut running.nats) => {
-            return Err(Failure::new(Code::Unavailable, failed).hint("its log says why; is the data folder's disk full or read-only?"));
-        }
-    };
+/// Brings database and broker up to date.
+async fn prepare(app: &App, address: &NatsAddress, database_url: &str) -> Result<(), Failure> {
+    let bus = app.bus_at(address, "up").await?;
     let store = app.store_at(database_url).await?;
     let applied = store.migrate().await?;
     if !applied.is_empty() {
@@ -147,34 +156,18 @@ async fn prepare(app: &App, address: &NatsAddress, database_url: &str, running: 
     Ok(())
 }
 
-/// Resolves when a process of the group ended for the first time; never for no group.
-async fn first_failure(group: &mut Option<Group>) -> String {
-    match group {
-        Some(group) => group.failed().await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Workers must come up; a plugin that does not is reported and restarted, and harms nobody else.
-async fn wait_until_ready(app: &App, running: &mut Running) -> Result<(), Failure> {
-    let work = async {
-        if let Some(workers) = &mut running.workers {
-            workers
-                .ready(PATIENCE)
-                .await
-                .map_err(|error| Failure::new(Code::Unavailable, error.to_string()).hint("the log above says why"))?;
-        }
-        if let Some(plugins) = &mut running.plugins
-            && let Err(error) = plugins.ready(PATIENCE).await
-        {
-            tracing::error!(%error, "a plugin did not start; it is tried again with growing pauses");
-        }
-        Ok(())
-    };
-    tokio::select! {
-        result = work => result,
-        () = app.shutdown.begin.cancelled() => Ok(()),
+async fn wait_until_ready(running: &mut Running) -> Result<(), Failure> {
+    if let Some(workers) = &mut running.workers {
+        let ready = workers.ready(PATIENCE).await;
+        ready.map_err(|error| Failure::new(Code::Unavailable, error.to_string()).hint("the log above says why"))?;
     }
+    if let Some(plugins) = &mut running.plugins
+        && let Err(error) = plugins.ready(PATIENCE).await
+    {
+        tracing::error!(%error, "a plugin did not start; it is tried again with growing pauses");
+    }
+    Ok(())
 }
 
 fn workers(app: &App, env: &[(String, String)]) -> Result<Vec<ChildSpec>, Failure> {
@@ -197,7 +190,7 @@ fn child(app: &App, name: &str, args: &[&str], env: &[(String, String)]) -> Resu
         args.extend(["--config".into(), file.into()]);
     }
     let program: PathBuf = std::env::current_exe()?;
-    Ok(ChildSpec { name: name.to_owned(), program, args, env: env.to_vec(), quiet: Quiet::No })
+    Ok(ChildSpec { name: name.to_owned(), program, args, env: env.to_vec(), output: Output::Ours })
 }
 
 /// What the children must be told beside the settings file and the environment, which they read themselves: the
@@ -224,12 +217,6 @@ fn children_env(app: &App, data_dir: &Path, address: &NatsAddress, database_url:
         set("BROCA_DATABASE__URL", database_url);
     }
     env
-}
-
-fn lines(settings: &Settings) -> Arc<Lines> {
-    let workers: Vec<String> = (1..=settings.up.workers).map(|number| format!("worker-{number}")).collect();
-    let plugins = settings.plugins.keys().map(broca_core::Instance::as_str);
-    Lines::new(settings.log.format, workers.iter().map(String::as_str).chain(plugins).chain(["nats"]))
 }
 
 fn say_ready(app: &App, file: &RunFile, broker: Option<&NatsServer>) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use broca_bus::{MINIMUM_SERVER, ServerVersion, TESTED_SERVER};
 use crate::{
     failure::{Blame, Code, Failure},
     run_file::{NatsAddress, NatsLogin, write_private},
-    supervisor::{ChildSpec, Quiet},
+    supervisor::{ChildSpec, Output},
 };
 
 /// A server that is ready to be started.
@@ -47,10 +47,14 @@ impl NatsServer {
             program: self.binary.clone(),
             args: vec!["-c".into(), self.config.clone().into()],
             env: Vec::new(),
-            // Its banner and its connections are for its own log level, not for ours.
-            quiet: Quiet::Unless(&["[WRN]", "[ERR]", "[FTL]"]),
+            output: Output::Theirs { ready: "Server is ready", shown: is_trouble },
         }
     }
+}
+
+/// Its banner is not for our log. It warns of the password in its configuration, which nobody else can read.
+fn is_trouble(line: &str) -> bool {
+    ["[WRN]", "[ERR]", "[FTL]"].iter().any(|level| line.contains(level)) && !line.contains("Plaintext passwords")
 }
 
 fn configuration(port: u16, folder: &Path, login: &NatsLogin) -> String {

@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader},
     process::{Child, Command},
     sync::watch,
     task::JoinSet,
@@ -53,13 +53,29 @@ pub(crate) fn announce_ready() {
 /// Set for children that are to call [`announce_ready`].
 const ANNOUNCE: &str = "BROCA_ANNOUNCE";
 
-/// Which of a child's lines reach the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Quiet {
-    /// All of them.
-    No,
-    /// Those that hold one of these.
-    Unless(&'static [&'static str]),
+/// What a child's output means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Output {
+    /// One of our processes, which calls [`announce_ready`] and whose every line is for the log.
+    Ours,
+    /// Another program: what it says when it works, and which of its lines are for the log.
+    Theirs { ready: &'static str, shown: fn(&str) -> bool },
+}
+
+impl Output {
+    fn is_ready(self, line: &str) -> bool {
+        match self {
+            Self::Ours => line == READY,
+            Self::Theirs { ready, .. } => line.contains(ready),
+        }
+    }
+
+    fn is_shown(self, line: &str) -> bool {
+        match self {
+            Self::Ours => line != READY,
+            Self::Theirs { shown, .. } => shown(line),
+        }
+    }
 }
 
 /// What to run.
@@ -70,7 +86,7 @@ pub(crate) struct ChildSpec {
     pub(crate) args: Vec<OsString>,
     /// Beside this process's own environment. Secrets go here, never into `args`.
     pub(crate) env: Vec<(String, String)>,
-    pub(crate) quiet: Quiet,
+    pub(crate) output: Output,
 }
 
 /// How a child stands.
@@ -95,11 +111,11 @@ pub(crate) struct Stop {
 }
 
 /// Runs the child until `stop`, again whenever it ends before.
-pub(super) async fn keep(spec: ChildSpec, lines: Arc<Lines>, status: watch::Sender<ChildStatus>, stop: Stop) {
+pub(super) async fn keep(spec: ChildSpec, lines: Lines, status: watch::Sender<ChildStatus>, stop: Stop) {
     let mut failures = 0;
     while !stop.begin.is_cancelled() {
         let started = Instant::now();
-        let ended = run_once(&spec, &lines, &status, &stop).await;
+        let ended = run_once(&spec, lines, &status, &stop).await;
         if stop.begin.is_cancelled() {
             break;
         }
@@ -115,7 +131,7 @@ pub(super) async fn keep(spec: ChildSpec, lines: Arc<Lines>, status: watch::Send
 }
 
 /// Starts the child and waits for its end; says how that was.
-async fn run_once(spec: &ChildSpec, lines: &Arc<Lines>, status: &watch::Sender<ChildStatus>, stop: &Stop) -> String {
+async fn run_once(spec: &ChildSpec, lines: Lines, status: &watch::Sender<ChildStatus>, stop: &Stop) -> String {
     let mut child = match start(spec, lines) {
         Ok(child) => child,
         Err(error) => return format!("cannot be started: {error}"),
@@ -124,19 +140,23 @@ async fn run_once(spec: &ChildSpec, lines: &Arc<Lines>, status: &watch::Sender<C
     status.send_modify(|status| status.pid = pid);
     let last = Arc::new(Mutex::new(None));
     let mut pumps = JoinSet::new();
-    if let Some(stdout) = child.stdout.take() {
-        let (spec, lines, status, last) = (spec.clone(), lines.clone(), status.clone(), last.clone());
-        pumps.spawn(pump(stdout, move |line| {
-            if line == READY {
+    let pipes: [Option<Pipe>; 2] = [
+        child.stdout.take().map(|pipe| Box::new(pipe) as Pipe),
+        child.stderr.take().map(|pipe| Box::new(pipe) as Pipe),
+    ];
+    for pipe in pipes.into_iter().flatten() {
+        let (name, output, status, last) = (spec.name.clone(), spec.output, status.clone(), last.clone());
+        pumps.spawn(pump(pipe, move |line| {
+            if output.is_ready(line) {
                 status.send_modify(|status| status.ready = true);
-            } else {
-                show(&spec, &lines, &last, line);
+            }
+            if output.is_shown(line) {
+                lines.write(&name, line);
+            }
+            if let Ok(mut last) = last.lock() {
+                *last = Some(line.to_owned());
             }
         }));
-    }
-    if let Some(stderr) = child.stderr.take() {
-        let (spec, lines, last) = (spec.clone(), lines.clone(), last.clone());
-        pumps.spawn(pump(stderr, move |line| show(&spec, &lines, &last, line)));
     }
     let ended = wait(&mut child, pid, stop).await;
     // What it wrote before its end is still in the pipes; a grandchild that holds them open must not hold us.
@@ -147,7 +167,7 @@ async fn run_once(spec: &ChildSpec, lines: &Arc<Lines>, status: &watch::Sender<C
     describe(ended, &last)
 }
 
-fn start(spec: &ChildSpec, lines: &Lines) -> io::Result<Child> {
+fn start(spec: &ChildSpec, lines: Lines) -> io::Result<Child> {
     let mut command = Command::from(tie::command(&spec.program, &spec.args)?);
     command.envs(spec.env.iter().map(|(name, value)| (name, value))).env(ANNOUNCE, "1");
     if lines.colour() {
@@ -185,12 +205,17 @@ fn signal(pid: Option<u32>, signal: Signal) {
     }
 }
 
-async fn pump(pipe: impl AsyncRead + Unpin, take: impl Fn(&str)) {
+type Pipe = Box<dyn AsyncRead + Send + Unpin>;
+
+/// A line that is longer comes in pieces.
+const LINE_BYTES: u64 = 64 * 1024;
+
+async fn pump(pipe: Pipe, take: impl Fn(&str)) {
     let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
     loop {
         line.clear();
-        match reader.read_until(b'\n', &mut line).await {
+        match (&mut reader).take(LINE_BYTES).read_until(b'\n', &mut line).await {
             Ok(0) => return,
             Ok(_) => take(String::from_utf8_lossy(&line).trim_end()),
             Err(error) => {
@@ -201,27 +226,12 @@ async fn pump(pipe: impl AsyncRead + Unpin, take: impl Fn(&str)) {
     }
 }
 
-fn show(spec: &ChildSpec, lines: &Lines, last: &Mutex<Option<String>>, line: &str) {
-    if let Ok(mut last) = last.lock() {
-        *last = Some(line.to_owned());
-    }
-    let shown = match spec.quiet {
-        Quiet::No => true,
-        Quiet::Unless(marks) => marks.iter().any(|mark| line.contains(mark)),
-    };
-    if shown {
-        lines.write(&spec.name, line);
-    }
-}
-
 fn describe(ended: io::Result<ExitStatus>, last: &Mutex<Option<String>>) -> String {
-    let how = match ended {
-        Ok(status) => status.to_string(),
-        Err(error) => format!("cannot be waited for: {error}"),
-    };
     let said = last.lock().ok().and_then(|last| last.clone());
-    match said {
-        Some(line) => format!("{how}; its last line: {line}"),
-        None => how,
+    match (ended, said) {
+        (Err(error), _) => format!("cannot be waited for: {error}"),
+        // Whoever was killed did not say why.
+        (Ok(status), Some(line)) if status.code().is_some() => format!("{status}; its last line: {line}"),
+        (Ok(status), _) => status.to_string(),
     }
 }

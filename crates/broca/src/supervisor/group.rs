@@ -1,6 +1,6 @@
 //! Processes that start together and stop together.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -20,12 +20,12 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn start(specs: impl IntoIterator<Item = ChildSpec>, lines: &Arc<Lines>) -> Self {
+    pub(crate) fn start(specs: impl IntoIterator<Item = ChildSpec>, lines: Lines) -> Self {
         let mut group = Self { children: Vec::new(), tasks: JoinSet::new(), stop: Stop::default() };
         for spec in specs {
             let (sender, receiver) = watch::channel(ChildStatus::default());
             group.children.push((spec.name.clone(), receiver));
-            group.tasks.spawn(keep(spec, lines.clone(), sender, group.stop.clone()));
+            group.tasks.spawn(keep(spec, lines, sender, group.stop.clone()));
         }
         group
     }
@@ -47,18 +47,6 @@ impl Group {
             return Err(NotReady { name: name.clone(), reason });
         }
         Ok(())
-    }
-
-    /// Resolves when some child ended for the first time, with how it ended.
-    pub(crate) async fn failed(&mut self) -> String {
-        loop {
-            for (name, status) in &self.children {
-                if let Some(end) = status.borrow().last_end.as_ref() {
-                    return format!("{name} ended: {end}");
-                }
-            }
-            self.changed().await;
-        }
     }
 
     /// Stops all of them at once: SIGTERM, then SIGKILL after `grace`, or at once when `now` is cancelled.

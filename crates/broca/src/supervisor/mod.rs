@@ -10,6 +10,6 @@ mod group;
 mod lines;
 pub(crate) mod tie;
 
-pub(crate) use child::{ChildSpec, Quiet, announce_ready};
+pub(crate) use child::{ChildSpec, Output, announce_ready};
 pub(crate) use group::Group;
 pub(crate) use lines::Lines;

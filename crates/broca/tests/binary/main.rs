@@ -1,0 +1,5 @@
+//! The binary from outside: exit codes, what stands where, and what `broca up` does when its parts or it are killed.
+
+mod cli;
+mod run;
+mod up;
