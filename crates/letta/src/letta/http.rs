@@ -194,7 +194,7 @@ fn broken(error: reqwest::Error) -> CallError {
 /// What the next step of a stream is.
 #[derive(Debug)]
 pub(super) enum StreamStep {
-    Event(StreamEvent),
+    Event(Box<StreamEvent>),
     /// `[DONE]`
     Done,
     /// The connection ended or broke; the run may go on.
@@ -236,7 +236,7 @@ impl EventStream {
                 }
                 // An event that is no JSON object is none that we know.
                 if let Ok(event) = serde_json::from_str(&event.data) {
-                    return StreamStep::Event(event);
+                    return StreamStep::Event(Box::new(event));
                 }
             }
             if self.unreadable {

@@ -163,7 +163,7 @@ impl<'a> Watch<'a> {
 
     async fn take(&mut self, step: StreamStep) {
         match step {
-            StreamStep::Event(event) => self.heard(event).await,
+            StreamStep::Event(event) => self.heard(*event).await,
             StreamStep::Done => {
                 self.stream = None;
                 self.over = true;

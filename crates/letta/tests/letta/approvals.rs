@@ -1,12 +1,10 @@
 //! Tool calls that nobody approves.
 
-use std::time::Duration;
-
 use broca_core::TurnOutcome;
 use broca_letta::Agent;
 use broca_rehearsal::letta::{Behaviour, LettaScript};
 
-use crate::rig::{Notes, Rig, abandoned, answer, client, open, parts, script};
+use crate::rig::{Notes, Rig, abandoned, answer, client, eventually, open, parts, script};
 
 const DENIED: [&str; 2] = ["I would like to use a tool.", "I go on without the tool."];
 
@@ -39,9 +37,7 @@ async fn an_approval_that_somebody_left_open_is_denied_and_the_turn_comes_again(
     rig.server.push(Behaviour::Approval);
     let request = rig.request("somebody's");
     abandoned(&rig.agent, &request).await;
-    while rig.server.turns().is_empty() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    eventually(async || !rig.server.turns().is_empty()).await;
     let outcome = rig.turn(Behaviour::Plain).await;
     assert!(matches!(&outcome, TurnOutcome::Retry { after: Some(after), .. } if after.is_zero()), "{outcome:?}");
     assert_eq!(parts(rig.turn(Behaviour::Plain).await), ["You said: hello"]);

@@ -6,7 +6,7 @@ use broca_core::{Timestamp, TurnId};
 use broca_letta::Agent;
 use broca_rehearsal::letta::{Behaviour, LettaScript};
 
-use crate::rig::{Notes, Rig, abandoned, client, open, parts, request, script, summary};
+use crate::rig::{Notes, Rig, abandoned, client, eventually, open, parts, request, script, summary};
 
 const SAID: [&str; 1] = ["You said: hello"];
 
@@ -187,9 +187,7 @@ async fn a_dead_run_that_stored_the_message_is_not_said_again() {
         () = async {
             let run = notes.run().await;
             let url = format!("{}/v1/runs/{run}/messages", rig.server.url());
-            while reqwest::get(&url).await.unwrap().text().await.unwrap().len() < 10 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            eventually(async || reqwest::get(&url).await.unwrap().text().await.unwrap().len() > 10).await;
         } => {}
     }
     let run = notes.run().await;
@@ -207,9 +205,7 @@ async fn an_outage_in_the_middle_of_a_turn_is_waited_out() {
     rig.server.push(Behaviour::SilentPings);
     let asked = rig.request("hello");
     let run = abandoned(&rig.agent, &asked).await;
-    while rig.server.turns().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually(async || !rig.server.turns().is_empty()).await;
     let Rig { server, agent, .. } = rig;
     let address = server.address();
     server.kill().await;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -137,14 +137,19 @@ pub(crate) async fn abandoned(agent: &LettaAgent, request: &TurnRequest) -> Stri
     }
 }
 
+/// Looks again and again until `met`, and fails after ten seconds.
+pub(crate) async fn eventually(met: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !met().await {
+        assert!(Instant::now() < deadline, "not within ten seconds");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 /// Starts a turn, and drops it as soon as the server has it, before anything came back.
 pub(crate) async fn cut_off(rig: &Rig, request: &TurnRequest) {
     let (notes, before) = (Notes::default(), rig.server.arrived());
-    let arrived = async {
-        while rig.server.arrived() == before {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
+    let arrived = eventually(async || rig.server.arrived() > before);
     tokio::select! {
         outcome = rig.agent.run_turn(request.clone(), &notes) => panic!("the turn ended before it was dropped: {outcome:?}"),
         () = arrived => {}
