@@ -22,7 +22,9 @@ mod rows;
 mod store;
 mod turns;
 mod writes;
+mod yardstick;
 
 pub use error::StoreError;
 pub use rows::*;
 pub use store::{Backend, PENDING_PAGE, Store, StoreOptions};
+pub use yardstick::Yardstick;

@@ -227,6 +227,13 @@ impl Store {
         Ok(rows.into_iter().map(|(worker,)| worker).collect())
     }
 
+    /// How many turns are started and not ended.
+    pub async fn turns_under_way(&self) -> Result<i64, StoreError> {
+        const UNDER_WAY: &str = "-- turns under way\nSELECT count(*) FROM turns WHERE state = 'started'";
+        let (count,) = fetch!(self, fetch_one, (i64,), UNDER_WAY)?;
+        Ok(count)
+    }
+
     /// The database's own name and version; an error when it does not answer.
     pub async fn ping(&self) -> Result<String, StoreError> {
         const VERSION_PG: &str = "SELECT 'PostgreSQL ' || current_setting('server_version')";

@@ -4,5 +4,7 @@
 mod child;
 pub mod nats;
 mod port;
+pub mod postgres;
 
 pub use nats::{NatsCluster, NatsServer};
+pub use postgres::Postgres;

@@ -1,0 +1,31 @@
+//! One suite, run on a real SQLite file and on a real PostgreSQL.
+
+mod claim;
+mod crowd;
+mod delivery;
+mod finish;
+mod home;
+mod ingest;
+mod outage;
+mod reading;
+mod turns;
+
+/// Runs each of the tests on both databases, every time on a fresh one.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(crate::home::Home::postgres().await).await;
+            })*
+        }
+
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(crate::home::Home::sqlite().await).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both;
