@@ -50,3 +50,64 @@ pub(crate) async fn write(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Connection, Executor, Row};
+
+    use super::*;
+
+    /// Reads the plan of every hot statement on tables that were never analysed, which is how SQLite plans them.
+    #[tokio::test]
+    async fn hot_statements_look_rows_up_by_key() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        conn.execute(include_str!("../../../../migrations/sqlite/0001_initial.sql")).await.unwrap();
+        let statements = [
+            ingest::SEEN,
+            ingest::PROFILES,
+            claim::LOOK,
+            claim::TAKE,
+            claim::PENDING,
+            turn::LOOK_START,
+            turn::COUNT,
+            turn::LOOK_RESUME,
+            turn::RESUME,
+            turn::LOOK_RUN,
+            turn::RUN,
+            finish::LOOK,
+            finish::MESSAGE,
+            finish::TURN,
+            finish::ADVANCE,
+            lease::RELEASE,
+            lease::FIRST,
+            lease::HAND_OVER,
+            lease::KEPT,
+            lease::RENEW,
+            lease::PROGRESS,
+            lease::DUE,
+            lease::PUSH,
+            outbox::DONE,
+            delivery::LOOK,
+            delivery::TAKE,
+            delivery::HELD,
+            delivery::END,
+            delivery::NEXT,
+            delivery::KEPT,
+            delivery::RENEW,
+        ];
+        for statement in statements {
+            let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
+            let steps: Vec<String> =
+                plan.fetch_all(&mut conn).await.unwrap().iter().map(|row| row.get("detail")).collect();
+            // Only the batch itself and what a subquery made of it may be read from end to end.
+            let scans = |step: &&String| {
+                step.starts_with("SCAN")
+                    && !step.contains("VIRTUAL TABLE")
+                    && !step.contains("SUBQUERY")
+                    && !step.contains("(subquery")
+                    && !step.contains("CONSTANT ROW")
+            };
+            assert_eq!(steps.iter().find(scans), None, "{statement}\n{steps:#?}");
+        }
+    }
+}
