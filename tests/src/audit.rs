@@ -59,6 +59,15 @@ impl Verdict {
     }
 }
 
+/// Turns of one conversation that ran at the same time, from the agent's own log.
+pub fn overlapping_turns(rig: &Rig) -> Vec<String> {
+    let mut turns = rig.letta.turns();
+    turns.sort_by(|a, b| (&a.conversation, a.started_at_us).cmp(&(&b.conversation, b.started_at_us)));
+    let neighbours = turns.windows(2).filter(|pair| pair[0].conversation == pair[1].conversation);
+    let overlap = neighbours.filter(|pair| pair[1].started_at_us < pair[0].finished_at_us);
+    overlap.map(|pair| format!("{} and {} in {}", pair[0].run_id, pair[1].run_id, pair[0].conversation)).collect()
+}
+
 /// Which message a text is about: the said text that it holds.
 fn named(text: &str, said: &[(String, String)]) -> String {
     let found = said.iter().map(|(_, t)| t).find(|t| text.contains(t.as_str()));

@@ -6,7 +6,7 @@ mod crew;
 mod process;
 mod rig;
 
-pub use audit::Verdict;
+pub use audit::{Verdict, overlapping_turns};
 pub use crew::Crew;
 pub use process::Process;
 pub use rig::{Database, Rig, RigOptions, eventually};

@@ -13,6 +13,7 @@ use broca_rehearsal::{
 use broca_servers::{NatsServer, Postgres};
 use broca_store::{Store, StoreOptions};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use crate::Process;
 
@@ -43,6 +44,7 @@ pub struct Rig {
     pub nats: NatsServer,
     pub postgres: Option<Postgres>,
     pub letta: ScriptedLetta,
+    script: LettaScript,
     pub platform: ScriptedPlatform,
     database_url: String,
     config: PathBuf,
@@ -95,12 +97,13 @@ impl Rig {
                 (Some(postgres), url)
             }
         };
-        let letta = ScriptedLetta::start(options.letta).await.expect("the scripted Letta starts");
+        let script = LettaScript { journal: Some(folder.path().join("letta.jsonl")), ..options.letta };
+        let letta = ScriptedLetta::start(script.clone()).await.expect("the scripted Letta starts");
         let platform = ScriptedPlatform::start(options.platform).await.expect("the scripted platform starts");
         let config = folder.path().join("broca.toml");
         std::fs::write(&config, settings(&letta.url(), &platform.url(), &options.settings))
             .expect("settings are written");
-        let rig = Self { nats, postgres, letta, platform, database_url, config, folder };
+        let rig = Self { nats, postgres, letta, script, platform, database_url, config, folder };
         rig.succeeds(&["migrate"]);
         rig.succeeds(&["nats", "apply"]);
         rig
@@ -151,6 +154,17 @@ impl Rig {
         let mut command = self.command(args);
         command.envs(env.iter().copied());
         Process::spawn(name, command, self.folder.path()).expect("the binary starts")
+    }
+
+    /// Kills the agent's server in the middle of whatever it does, and starts it again on the same address with what
+    /// it had written down.
+    pub async fn restart_letta(self) -> Self {
+        let Self { letta, .. } = self;
+        let address = letta.address();
+        letta.kill().await;
+        let listener = TcpListener::bind(address).await.expect("the port is free again");
+        let letta = ScriptedLetta::on(listener, self.script.clone()).expect("the scripted Letta starts again");
+        Self { letta, ..self }
     }
 
     /// The same rows as the processes see.

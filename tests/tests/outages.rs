@@ -68,7 +68,7 @@ async fn the_database_is_restarted() {
 async fn the_agent_is_restarted_in_mid_stream() {
     for database in [Database::Sqlite, Database::Postgres] {
         let mut running = Running::half_way(database).await;
-        running.rig.letta.restart().await;
+        running.rig = running.rig.restart_letta().await;
         running.ends_clean().await;
     }
 }

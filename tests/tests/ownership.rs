@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use broca_tests::{Crew, Database, Rig, RigOptions, Verdict, eventually};
+use broca_tests::{Crew, Database, Rig, RigOptions, Verdict, eventually, overlapping_turns};
 use nix::sys::signal::Signal;
 
 async fn a_stopped_worker_comes_back_late(database: Database) {
@@ -17,7 +17,7 @@ async fn a_stopped_worker_comes_back_late(database: Database) {
 
     // Stopped in the middle of its turns.
     eventually("the agent works for the first worker", Duration::from_secs(20), || {
-        let running = rig.letta.running();
+        let running = rig.letta.arrived();
         async move { running >= 4 }
     })
     .await;
@@ -41,7 +41,7 @@ async fn a_stopped_worker_comes_back_late(database: Database) {
 
     let verdict = Verdict::of(&rig, &said);
     assert!(verdict.is_clean(), "{verdict:#?}");
-    assert!(rig.letta.most_at_once_in_a_conversation() <= 1, "two turns ran in one conversation at once");
+    assert_eq!(overlapping_turns(&rig), Vec::<String>::new());
     assert!(first.stop(Duration::from_secs(20)).is_some_and(|s| s.success()), "the first worker drains and ends well");
     assert!(second.stop(Duration::from_secs(20)).is_some_and(|s| s.success()));
     let again = Verdict::of(&rig, &said);
