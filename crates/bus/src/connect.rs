@@ -1,6 +1,7 @@
 //! The connection: options, the first connect, the checks of the server, and reconnects.
 
 use std::{
+    fmt,
     path::PathBuf,
     sync::{Arc, Weak},
     time::Duration,
@@ -45,7 +46,7 @@ pub enum Auth {
 }
 
 /// How to reach the broker. Fill in what differs from `BusOptions::default()`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct BusOptions {
     /// One address or a comma-separated list, e.g. `nats://127.0.0.1:4222`.
     pub url: String,
@@ -75,6 +76,23 @@ impl Default for BusOptions {
             require_tls: false,
             max_in_flight: 1000,
         }
+    }
+}
+
+impl fmt::Debug for BusOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // An address may carry a user name and a password.
+        let servers = Servers::parse(&self.url).map(|servers| servers.shown);
+        f.debug_struct("BusOptions")
+            .field("servers", &servers.as_deref().unwrap_or("unreadable"))
+            .field("name", &self.name)
+            .field("auth", &self.auth)
+            .field("inbox_prefix", &self.inbox_prefix)
+            .field("api_prefix", &self.api_prefix)
+            .field("tls_ca", &self.tls_ca)
+            .field("require_tls", &self.require_tls)
+            .field("max_in_flight", &self.max_in_flight)
+            .finish()
     }
 }
 
@@ -255,8 +273,11 @@ fn refusal(servers: &str, error: &async_nats::ConnectError) -> BusError {
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
             BusError::Unauthorised { servers, reason }
         }
-        ConnectErrorKind::Tls | ConnectErrorKind::ServerParse => {
-            BusError::Options(format!("cannot connect to NATS at {servers}: {reason}; check the TLS options"))
+        ConnectErrorKind::ServerParse => BusError::Options(format!("cannot use the address {servers}: {reason}")),
+        // The client reports a certificate that it does not trust as an I/O error.
+        kind if kind == ConnectErrorKind::Tls || reason.contains("certificate") => {
+            let advice = "check the TLS options: the authority's certificate and the server's name";
+            BusError::Options(format!("cannot connect to NATS at {servers}: {reason}; {advice}"))
         }
         _ => BusError::Unreachable { servers, reason },
     }
@@ -325,6 +346,9 @@ mod tests {
         assert_eq!(servers.addresses.len(), 2);
         let error = Servers::parse("nats://me:secret@:x").err().unwrap().to_string();
         assert!(!error.contains("secret"), "{error}");
+        let options = BusOptions { url: "nats://me:secret@a:4222".into(), ..BusOptions::default() };
+        let shown = format!("{options:?}");
+        assert!(shown.contains("a:4222") && !shown.contains("secret"), "{shown}");
         assert!(Servers::parse(" , ").is_err());
     }
 }

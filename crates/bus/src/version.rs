@@ -2,7 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-/// Message-id deduplication together with atomic batches, and consumer fixes that Broca leans on, arrived with it.
+/// The oldest supported release: delayed messages and batches with message ids work from here on, so that both
+/// stay open to use.
 pub const MINIMUM_SERVER: ServerVersion = ServerVersion { major: 2, minor: 12, patch: 1, prerelease: false };
 /// The release that the test suite runs against.
 pub const TESTED_SERVER: ServerVersion = ServerVersion { major: 2, minor: 15, patch: 1, prerelease: false };

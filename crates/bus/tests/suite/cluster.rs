@@ -29,7 +29,9 @@ async fn the_streams_leader_may_die() {
     const MESSAGES: u32 = 200;
     let mut cluster = NatsCluster::start(3);
     let url = cluster.url();
-    let bus = rig::prepared(&url, &ApplyOptions { replicas: Some(3), ..ApplyOptions::default() }).await;
+    // What was on its way from the leader when it died comes again after this.
+    let ack_wait = Some(Duration::from_secs(5));
+    let bus = rig::prepared(&url, &ApplyOptions { replicas: Some(3), ack_wait, ..ApplyOptions::default() }).await;
     let mut consumer = rig::workers(&bus, 20).await;
 
     let publisher = tokio::spawn({

@@ -107,6 +107,24 @@ async fn shutdown_does_not_hang_on_a_dead_server() {
 }
 
 #[tokio::test]
+async fn a_server_that_hangs_with_its_connection_open_is_noticed() {
+    let (server, bus) = rig::server().await;
+    let mut consumer = rig::workers(&bus, 3).await;
+    rig::publish(&bus, ["before"]).await;
+    rig::next(&mut consumer).await.ack_confirmed().await.unwrap();
+    server.freeze();
+    // Longer than the silence that ends a binding, shorter than what ends the connection.
+    assert!(rig::next_within(&mut consumer, Duration::from_secs(4)).await.is_none());
+    server.thaw();
+    let thawed = Instant::now();
+    rig::publish(&bus, 0..10).await;
+    let _held = [rig::next(&mut consumer).await, rig::next(&mut consumer).await, rig::next(&mut consumer).await];
+    assert!(thawed.elapsed() < Duration::from_secs(4), "{:?}", thawed.elapsed());
+    assert!(rig::next_within(&mut consumer, Duration::from_millis(200)).await.is_none());
+    assert_eq!(bus.backlog("BROCA_IN", "workers").await.unwrap().ack_pending, 3);
+}
+
+#[tokio::test]
 async fn other_kinds_of_consumers_are_refused_with_a_reason() {
     let (server, bus) = rig::server().await;
     let client = async_nats::connect(server.url()).await.unwrap();

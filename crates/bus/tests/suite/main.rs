@@ -8,4 +8,5 @@ mod permissions;
 mod publishing;
 mod rig;
 mod slots;
+mod tls;
 mod topology;
