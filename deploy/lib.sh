@@ -109,12 +109,19 @@ python_with_pip() {
   return 1
 }
 
-# Prints the folder with initdb and postgres of version 15 or newer.
+# Prints the folder with initdb and postgres of version 15 or newer: $BROCA_PG_BIN, Debian's newest, or on the PATH.
 postgres_bin() {
   local folder version
-  for folder in "${BROCA_TEST_PG_BIN:-}" "$(dirname "$(command -v initdb || echo /nowhere/x)")" $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV); do
+  local -a folders=()
+  if [ -n "${BROCA_PG_BIN:-}" ]; then
+    folders=("$BROCA_PG_BIN")
+  else
+    mapfile -t folders < <(compgen -G '/usr/lib/postgresql/*/bin' | sort -rV)
+    folders+=("$(dirname "$(command -v initdb || echo ./initdb)")")
+  fi
+  for folder in "${folders[@]}"; do
     [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] || continue
-    version=$("$folder/postgres" --version | sed -n 's/.* \([0-9]*\).*/\1/p')
+    version=$("$folder/postgres" --version | sed -n 's/^[^0-9]*\([0-9]*\).*/\1/p')
     if [ "${version:-0}" -ge 15 ]; then
       printf '%s\n' "$folder"
       return
@@ -141,6 +148,6 @@ need_postgres() {
     } >&2 || fail "apt-get could not install postgresql" "install PostgreSQL 15 or newer by hand"
   fi
   folder=$(postgres_bin) || fail "PostgreSQL 15 or newer is missing (its server binaries initdb and postgres)" \
-    "on Debian and Ubuntu: apt-get install -y postgresql" "or set BROCA_TEST_PG_BIN to the folder that holds initdb and postgres"
+    "on Debian and Ubuntu: apt-get install -y postgresql" "or set BROCA_PG_BIN to the folder that holds initdb and postgres"
   printf '%s\n' "$folder"
 }

@@ -1,5 +1,6 @@
 //! The `broca` binary: settings, telemetry, shutdown, and one file per subcommand.
 
+mod agents;
 mod app;
 mod cli;
 mod commands;

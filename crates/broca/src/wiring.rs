@@ -5,10 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use broca_admin::status::StatusError;
 use broca_bus::{Auth, Bus, BusError, BusOptions};
 use broca_core::{Instance, route::Routes};
-use broca_letta::{Agent, EchoAgent, LettaAgent, LettaOptions};
-use broca_pipeline::{
-    Agents, PipelineError, agents::NamedAgent, deliver::DeliveryOptions, sweep::SweepOptions, worker::WorkerOptions,
-};
+use broca_pipeline::{PipelineError, deliver::DeliveryOptions, sweep::SweepOptions, worker::WorkerOptions};
 use broca_plugin::Plugin;
 use broca_plugin_cli::{CliPlugin, CliSettings};
 use broca_plugin_demo::{DemoPlugin, DemoSettings};
@@ -17,7 +14,7 @@ use secrecy::SecretString;
 
 use crate::{
     app::App,
-    config::{AgentKind, AgentSettings, Settings},
+    config::Settings,
     failure::{Code, Failure},
     run_file::{NatsAddress, RunFile},
 };
@@ -112,18 +109,6 @@ impl App {
         })
     }
 
-    pub(crate) fn agents(&self) -> Result<Agents, Failure> {
-        let mut named = Vec::new();
-        for (name, settings) in &self.settings().agents {
-            let agent = NamedAgent {
-                agent: agent(name, settings)?,
-                turn_timeout: Duration::from_secs(settings.turn_timeout_s),
-            };
-            named.push((name.clone(), agent));
-        }
-        Ok(Agents::new(named))
-    }
-
     pub(crate) fn worker_options(&self) -> WorkerOptions {
         let worker = &self.settings().worker;
         WorkerOptions {
@@ -181,20 +166,6 @@ impl App {
     pub(crate) fn cli_settings(&self, instance: &Instance) -> Result<CliSettings, Failure> {
         let socket = std::path::absolute(&self.settings().data_dir)?.join(format!("{instance}.sock"));
         self.config.plugin_settings(instance, &[("socket", socket.display().to_string())])
-    }
-}
-
-fn agent(name: &str, settings: &AgentSettings) -> Result<Arc<dyn Agent>, Failure> {
-    match settings.kind {
-        AgentKind::Echo => Ok(Arc::new(EchoAgent { delay: Duration::from_millis(settings.delay_ms) })),
-        AgentKind::Letta => {
-            let (endpoint, agent_id) =
-                (settings.endpoint.clone().unwrap_or_default(), settings.agent_id.clone().unwrap_or_default());
-            let api_key = settings.api_key.clone().map(crate::config::Secret::into_inner);
-            let agent = LettaAgent::new(LettaOptions { api_key, ..LettaOptions::new(endpoint, agent_id) })
-                .map_err(|error| Failure::new(Code::Usage, format!("agents.{name}: {error}")))?;
-            Ok(Arc::new(agent))
-        }
     }
 }
 

@@ -38,6 +38,9 @@ pub(crate) struct LettaArgs {
     /// A turn takes at most this long
     #[arg(long, default_value_t = 20, value_name = "MS")]
     max_ms: u64,
+    /// No other agent exists [default: every agent does]
+    #[arg(long, value_name = "ID")]
+    agent_id: Option<String>,
     /// Of the random choice between the two
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -65,6 +68,7 @@ pub(crate) async fn run(command: &Command, output: Output, shutdown: &Shutdown) 
                 min_ms: args.min_ms,
                 max_ms: args.max_ms,
                 seed: args.seed,
+                agent_id: args.agent_id.clone(),
                 ..LettaScript::default()
             };
             until(shutdown, letta::serve(listener, script)).await

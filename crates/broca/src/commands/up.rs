@@ -10,6 +10,7 @@ use broca_core::route::Mode;
 
 use super::nats::apply_options;
 use crate::{
+    agents,
     app::App,
     cli::ModeFlag,
     embedded::{DataDir, NatsServer},
@@ -85,6 +86,8 @@ impl Running {
 /// Starts everything in order, and says so when it works.
 async fn start(app: &App, data_dir: &Path, running: &mut Running) -> Result<RunFile, Failure> {
     let settings = &app.config.settings;
+    let asked = agents::ask(settings, &agents::configured(settings)?).await;
+    asked.iter().try_for_each(agents::Asked::check)?;
     let lines = Lines::shared(settings.log.format);
     let (address, broker) = match &settings.nats.url {
         Some(url) => (NatsAddress { url: url.expose().to_owned(), login: None }, None),
@@ -117,7 +120,7 @@ async fn start(app: &App, data_dir: &Path, running: &mut Running) -> Result<RunF
         processes: running.processes(),
     };
     file.write(data_dir)?;
-    say_ready(app, &file, broker.as_ref())?;
+    say_ready(app, &file, broker.as_ref(), &asked)?;
     Ok(file)
 }
 
@@ -219,7 +222,7 @@ fn children_env(app: &App, data_dir: &Path, address: &NatsAddress, database_url:
     env
 }
 
-fn say_ready(app: &App, file: &RunFile, broker: Option<&NatsServer>) -> Result<(), Failure> {
+fn say_ready(app: &App, file: &RunFile, broker: Option<&NatsServer>, asked: &[agents::Asked]) -> Result<(), Failure> {
     let settings = &app.config.settings;
     let mut shown = serde_json::to_value(file).map_err(anyhow::Error::from)?;
     shown["nats"] = file.nats.url.clone().into();
@@ -235,11 +238,11 @@ fn say_ready(app: &App, file: &RunFile, broker: Option<&NatsServer>) -> Result<(
             Some(url) => url.to_string(),
             None => format!("SQLite in {}", settings.data_dir.display()),
         };
-        ready_text(app, &broker, &database)
+        ready_text(app, &broker, &database, asked)
     })
 }
 
-fn ready_text(app: &App, broker: &str, database: &str) -> String {
+fn ready_text(app: &App, broker: &str, database: &str, asked: &[agents::Asked]) -> String {
     let settings = &app.config.settings;
     let mode = settings.effective_mode();
     let plugins: Vec<String> = app.enabled_instances().iter().map(ToString::to_string).collect();
@@ -258,12 +261,21 @@ fn ready_text(app: &App, broker: &str, database: &str) -> String {
             Mode::Listen => "  mode     listen: messages are stored, nobody answers".to_owned(),
             Mode::Live => "  mode     live: agents answer".to_owned(),
         },
-        format!("  chat     broca chat --as alice{folder}    (in another terminal)"),
-        format!("  look     broca status{folder}"),
     ];
+    lines.extend(asked.iter().map(|agent| format!("  agent    {agent}")));
+    let me = program();
+    lines.push(format!("  chat     {me} chat --as alice{folder}    (in another terminal)"));
+    lines.push(format!("  look     {me} status{folder}"));
     if mode == Mode::Echo {
         lines.push("  go live  set AGENT_ENDPOINT and AGENT_ID (and AGENT_API_KEY), or [agents.default] in broca.toml, and start again".to_owned());
     }
     lines.push("  stop     Ctrl-C".to_owned());
     lines.join("\n")
+}
+
+/// How this program was called, so that the commands shown can be typed where it was started.
+fn program() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_else(|| "broca".into());
+    let here = std::env::current_dir().unwrap_or_default();
+    called.strip_prefix(here).unwrap_or(&called).display().to_string()
 }

@@ -3,7 +3,7 @@
 use broca_core::WorkerId;
 use broca_pipeline::worker::{self, WorkerDeps};
 
-use crate::{app::App, cli::ModeFlag, failure::Failure, supervisor::announce_ready};
+use crate::{agents, app::App, cli::ModeFlag, failure::Failure, supervisor::announce_ready};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -15,12 +15,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
-    let agents = app.agents()?;
+    let agents = agents::configured(&app.config.settings)?;
     let store = app.store().await?;
     store.check_migrated().await?;
     let bus = app.bus(&args.name).await?;
     let id = WorkerId::unique(&args.name);
     let deps = WorkerDeps { store, bus, agents, routes: app.routes(), options: app.worker_options(), id };
     announce_ready();
-    Ok(worker::run(deps, app.shutdown.begin.clone()).await?)
+    let known = deps.agents.clone();
+    let (ended, ()) = tokio::join!(worker::run(deps, app.shutdown.begin.clone()), async {
+        // Nothing hangs on it: a turn of an agent that is away is tried again.
+        for agent in agents::ask(&app.config.settings, &known).await {
+            agent.log();
+        }
+    });
+    Ok(ended?)
 }

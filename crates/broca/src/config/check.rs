@@ -67,6 +67,7 @@ fn ranges(problems: &mut Problems<'_>) {
     }
     for (name, agent) in &settings.agents {
         problems.between(&format!("agents.{name}.turn_timeout_s"), agent.turn_timeout_s, 1, 86_400);
+        problems.between(&format!("agents.{name}.stuck_after_s"), agent.stuck_after_s, 1, 86_400);
         problems.between(&format!("agents.{name}.delay_ms"), agent.delay_ms, 0, HOUR_MS);
     }
     for (key, policy) in [("retry", &settings.retry), ("delivery_retry", &settings.delivery_retry)] {
@@ -127,8 +128,7 @@ fn servers(problems: &mut Problems<'_>) {
 fn agents(problems: &mut Problems<'_>) {
     let settings = &problems.loaded.settings;
     // In echo mode no agent is called, so a half-filled .env does no harm.
-    let called = settings.effective_mode() == Mode::Live || settings.routes.iter().any(|r| r.mode == Some(Mode::Live));
-    if !called {
+    if !settings.calls_agents() {
         return;
     }
     for (name, agent) in settings.agents.iter().filter(|(_, agent)| agent.kind == AgentKind::Letta) {

@@ -126,6 +126,8 @@ pub(crate) struct AgentSettings {
     pub(crate) agent_id: Option<String>,
     /// A turn that takes longer is unknown, never repeated blindly.
     pub(crate) turn_timeout_s: u64,
+    /// Once its stream broke, a run that says nothing for so long counts as dead with its server.
+    pub(crate) stuck_after_s: u64,
     /// Of the echo agent.
     pub(crate) delay_ms: u64,
 }
@@ -139,6 +141,7 @@ impl Default for AgentSettings {
             api_key_file: None,
             agent_id: None,
             turn_timeout_s: 600,
+            stuck_after_s: 300,
             delay_ms: 0,
         }
     }
@@ -269,5 +272,10 @@ impl Settings {
     pub(crate) fn effective_mode(&self) -> Mode {
         let agent_configured = self.agents.contains_key(broca_core::route::DEFAULT_AGENT);
         self.mode.unwrap_or(if agent_configured { Mode::Live } else { Mode::Echo })
+    }
+
+    /// Whether some message can reach an agent.
+    pub(crate) fn calls_agents(&self) -> bool {
+        self.effective_mode() == Mode::Live || self.routes.iter().any(|route| route.mode == Some(Mode::Live))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -167,6 +168,46 @@ fn a_signal_stops_it_in_order_and_leaves_nothing_running() {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(line["process"].is_string(), "{line}");
     }
+}
+
+/// Settings for the agent `agent-there` at an address.
+fn live(folder: &Path, endpoint: &str, agent_id: &str) {
+    let toml = format!("[agents.default]\nendpoint = '{endpoint}'\nagent_id = '{agent_id}'\n");
+    fs::write(folder.join("broca.toml"), toml).unwrap();
+}
+
+#[test]
+fn an_agent_answers_and_one_that_does_not_exist_is_said_at_the_start() {
+    let folder = tempdir().unwrap();
+    let mut letta = broca(folder.path(), &["rehearse", "letta", "--agent-id", "agent-there"]);
+    let mut letta = Ended(letta.stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(letta.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let endpoint = line.trim().strip_prefix("listening on ").unwrap();
+
+    live(folder.path(), endpoint, "agent-elsewhere");
+    let (code, error) = json(folder.path(), &["up"]);
+    assert_eq!(code, 3, "{error}");
+    assert!(error["error"]["hint"].as_str().unwrap().contains("agents.default.agent_id"), "{error}");
+
+    live(folder.path(), endpoint, "agent-there");
+    let up = Up::start_in(folder, &["--workers", "1"]);
+    assert!(fs::read_to_string(up.path().join("up.out")).unwrap().contains("agent    default"), "{}", up.log());
+    let answer = up.answer("are you there?");
+    assert!(answer.starts_with("You said: ") && answer.ends_with("are you there?"), "{answer}");
+}
+
+#[test]
+fn an_agent_that_is_away_stops_nothing() {
+    let folder = tempdir().unwrap();
+    live(folder.path(), "http://127.0.0.1:1", "agent-there");
+    let up = Up::start_in(folder, &["--workers", "1"]);
+    let said = fs::read_to_string(up.path().join("up.out")).unwrap();
+    assert!(said.contains("its messages wait"), "{said}");
+    let (code, error) = json(up.path(), &["send", "--as", "alice", "anybody?", "--timeout", "300ms"]);
+    assert_eq!(code, 6, "{error}");
+    let (_, status) = json(up.path(), &["status"]);
+    assert_eq!(status["status"]["counts"]["pending_conversations"], 1, "{status}");
 }
 
 #[test]
