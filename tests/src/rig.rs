@@ -59,6 +59,7 @@ fn settings(letta: &str, platform: &str, more: &str) -> String {
 endpoint = "{letta}"
 agent_id = "agent-rehearsal"
 turn_timeout_s = 30
+stuck_after_s = 3
 [retry]
 max_attempts = 6
 initial_ms = 200
