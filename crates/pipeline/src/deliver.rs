@@ -232,7 +232,7 @@ fn then(finished: DeliveryFinished) -> Then {
 fn log(finish: &FinishDelivery) {
     let (response, attempt) = (finish.response, finish.attempt);
     match &finish.end {
-        DeliveryEnd::Delivered(_) => tracing::info!(%response, "delivered"),
+        DeliveryEnd::Delivered(_) => tracing::debug!(%response, "delivered"),
         DeliveryEnd::Retry { failure, delay } => {
             tracing::warn!(%response, attempt, class = %failure.class, reason = failure.reason, delay_ms = delay.as_millis(), "delivered later");
         }

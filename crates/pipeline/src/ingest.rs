@@ -44,7 +44,7 @@ impl Ingest for Ingestor {
                     trace: Some(trace),
                     at,
                 });
-                tracing::debug!(%message, %conversation, %instance, "accepted");
+                tracing::debug!(message_id = %message, %conversation, %instance, "accepted");
                 Ok(Ingested::New(message))
             }
             Accepted::Duplicate { message } => Ok(Ingested::Duplicate(message)),

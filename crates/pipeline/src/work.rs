@@ -197,7 +197,7 @@ async fn finish(
             next
         }
         Some(Fenced::LeaseLost) => {
-            tracing::warn!(message = %message.id, "the lease was lost, nothing was written");
+            tracing::warn!(message_id = %message.id, "the lease was lost, nothing was written");
             Next::Lost
         }
         None => Next::Lost,
@@ -207,13 +207,13 @@ async fn finish(
 fn log(finish: &Finish) {
     let (message, turn) = (finish.message, finish.turn.map(tracing::field::display));
     match &finish.end {
-        End::Answered { .. } => tracing::info!(%message, turn, "answered"),
-        End::Stored => tracing::info!(%message, "stored"),
+        End::Answered { .. } => tracing::debug!(message_id = %message, turn, "answered"),
+        End::Stored => tracing::debug!(message_id = %message, "stored"),
         End::Retry { failure, delay } => {
-            tracing::warn!(%message, turn, class = %failure.class, reason = failure.reason, delay_ms = delay.as_millis(), "tried again later");
+            tracing::warn!(message_id = %message, turn, class = %failure.class, reason = failure.reason, delay_ms = delay.as_millis(), "tried again later");
         }
         End::Failed { failure, .. } => {
-            tracing::error!(%message, turn, class = %failure.class, reason = failure.reason, "failed, dead-lettered");
+            tracing::error!(message_id = %message, turn, class = %failure.class, reason = failure.reason, "failed, dead-lettered");
         }
     }
 }
