@@ -1,6 +1,9 @@
 # Shell functions that deploy/up, tests/run and .ci/run share. Source it from bash; it runs nothing by itself.
 # shellcheck shell=bash
 
+# A failure inside $(…) ends the script too.
+shopt -s inherit_errexit
+
 # Where this checkout is.
 BROCA_ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 

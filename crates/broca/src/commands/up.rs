@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use broca_core::route::Mode;
+use broca_core::{Instance, route::Mode};
 
 use super::nats::apply_options;
 use crate::{
@@ -108,7 +108,7 @@ async fn start(app: &App, data_dir: &Path, running: &mut Running) -> Result<RunF
 
     let env = children_env(app, data_dir, &address, &database_url);
     running.workers = Some(Group::start(workers(app, &env)?, lines));
-    running.plugins = Some(Group::start(plugins(app, &env)?, lines));
+    running.plugins = Some(Group::start(plugins(app, data_dir, &env)?, lines));
     wait_until_ready(running).await?;
 
     let file = RunFile {
@@ -182,9 +182,14 @@ fn workers(app: &App, env: &[(String, String)]) -> Result<Vec<ChildSpec>, Failur
         .collect()
 }
 
-fn plugins(app: &App, env: &[(String, String)]) -> Result<Vec<ChildSpec>, Failure> {
+fn plugins(app: &App, data_dir: &Path, env: &[(String, String)]) -> Result<Vec<ChildSpec>, Failure> {
     let instances = app.enabled_instances();
-    instances.iter().map(|name| child(app, name.as_str(), &["plugin", "run", name.as_str()], env)).collect()
+    let spec = |name: &Instance| {
+        let spec = child(app, name.as_str(), &["plugin", "run", name.as_str()], env)?;
+        // One process serves an account at a time, also while a predecessor is still stopping.
+        Ok(ChildSpec { lock: Some(data_dir.join(format!("plugin-{name}.lock"))), ..spec })
+    };
+    instances.iter().map(spec).collect()
 }
 
 fn child(app: &App, name: &str, args: &[&str], env: &[(String, String)]) -> Result<ChildSpec, Failure> {
@@ -193,7 +198,7 @@ fn child(app: &App, name: &str, args: &[&str], env: &[(String, String)]) -> Resu
         args.extend(["--config".into(), file.into()]);
     }
     let program: PathBuf = std::env::current_exe()?;
-    Ok(ChildSpec { name: name.to_owned(), program, args, env: env.to_vec(), output: Output::Ours })
+    Ok(ChildSpec { name: name.to_owned(), program, args, env: env.to_vec(), output: Output::Ours, lock: None })
 }
 
 /// What the children must be told beside the settings file and the environment, which they read themselves: the
@@ -252,8 +257,8 @@ fn ready_text(app: &App, broker: &str, database: &str, asked: &[agents::Asked]) 
     };
     let mut lines = vec![
         format!(
-            "Broca is ready: {} workers, plugins: {}, {broker}, {database}",
-            settings.up.workers,
+            "Broca is ready: {}, plugins: {}, {broker}, {database}",
+            if settings.up.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", settings.up.workers) },
             if plugins.is_empty() { "none".to_owned() } else { plugins.join(", ") }
         ),
         match mode {

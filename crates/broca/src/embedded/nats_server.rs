@@ -48,6 +48,8 @@ impl NatsServer {
             args: vec!["-c".into(), self.config.clone().into()],
             env: Vec::new(),
             output: Output::Theirs { ready: "Server is ready", shown: is_trouble },
+            // nats-server itself does not notice a second one in its store.
+            lock: Some(self.config.with_file_name("lock")),
         }
     }
 }

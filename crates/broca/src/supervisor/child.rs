@@ -87,6 +87,8 @@ pub(crate) struct ChildSpec {
     /// Beside this process's own environment. Secrets go here, never into `args`.
     pub(crate) env: Vec<(String, String)>,
     pub(crate) output: Output,
+    /// A file that it locks for as long as it lives: a second one waits for the end of the first.
+    pub(crate) lock: Option<PathBuf>,
 }
 
 /// How a child stands.
@@ -168,7 +170,7 @@ async fn run_once(spec: &ChildSpec, lines: Lines, status: &watch::Sender<ChildSt
 }
 
 fn start(spec: &ChildSpec, lines: Lines) -> io::Result<Child> {
-    let mut command = Command::from(tie::command(&spec.program, &spec.args)?);
+    let mut command = Command::from(tie::command(&spec.program, &spec.args, spec.lock.as_deref())?);
     command.envs(spec.env.iter().map(|(name, value)| (name, value))).env(ANNOUNCE, "1");
     if lines.colour() {
         command.env(telemetry::FORCE_COLOUR, "1");

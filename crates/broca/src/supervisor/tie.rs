@@ -4,28 +4,52 @@
 //! death, looks whether the parent died before it could ask, and then becomes the program. The wish survives that
 //! step (prctl(2), PR_SET_PDEATHSIG), so it also holds for programs that are not ours, such as nats-server. The
 //! kernel keeps it also when the parent is killed with SIGKILL, which nothing in the parent could.
+//!
+//! The kernel means the thread that started the child. Ours are the runtime's own workers, which end with the process.
 
-use std::{ffi::OsString, io, os::unix::process::CommandExt, path::Path, process::Command};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::Command,
+};
 
-/// The command that runs `program` tied to this process.
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+/// The command that runs `program` tied to this process, holding `lock` for as long as it lives.
 ///
 /// # Errors
 /// This process's own program file cannot be found.
-pub(crate) fn command(program: &Path, args: &[OsString]) -> io::Result<Command> {
+pub(crate) fn command(program: &Path, args: &[OsString], lock: Option<&Path>) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("tied").arg("--parent").arg(std::process::id().to_string()).arg("--").arg(program).args(args);
+    command.arg("tied").arg("--parent").arg(std::process::id().to_string());
+    if let Some(lock) = lock {
+        command.arg("--lock").arg(lock);
+    }
+    command.arg("--").arg(program).args(args);
     Ok(command)
 }
 
 /// Ties this process to `parent` and becomes `program`. Returns only when that failed.
-pub(crate) fn become_tied(parent: u32, program: &OsString, args: &[OsString]) -> io::Error {
-    if let Err(error) = tie() {
+pub(crate) fn become_tied(parent: u32, lock: Option<&Path>, program: &OsStr, args: &[OsString]) -> io::Error {
+    let held = tie().and_then(|()| lock.map(hold).transpose());
+    if let Err(error) = held {
         return error;
     }
     if std::os::unix::process::parent_id() != parent {
         return io::Error::new(io::ErrorKind::BrokenPipe, "the process that started this one is gone");
     }
     Command::new(program).args(args).exec()
+}
+
+/// Waits for the lock, which a predecessor that is still stopping may have, and lets the program inherit it.
+fn hold(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    file.lock()?;
+    fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(file)
 }
 
 #[cfg(target_os = "linux")]

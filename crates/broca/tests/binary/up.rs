@@ -48,6 +48,12 @@ impl Up {
         fs::read_to_string(self.path().join("up.log")).unwrap()
     }
 
+    /// What it said to the person who started it.
+    fn said(&self) -> String {
+        let complete = || fs::read_to_string(self.path().join("up.out")).ok().filter(|text| text.contains("Ctrl-C"));
+        until("it says that it is ready", complete)
+    }
+
     fn run_file(&self) -> Option<Value> {
         let file: PathBuf = self.path().join("broca-data/run.json");
         serde_json::from_str(&fs::read_to_string(file).ok()?).ok()
@@ -78,7 +84,7 @@ impl Up {
 #[test]
 fn a_fresh_folder_answers_and_everything_can_be_asked() {
     let up = Up::start(&["--workers", "1"]);
-    let said = fs::read_to_string(up.path().join("up.out")).unwrap();
+    let said = up.said();
     assert!(
         said.contains("broca chat --as alice") && said.contains("echo") && said.contains("AGENT_ENDPOINT"),
         "{said}"
@@ -146,10 +152,10 @@ fn killing_it_ends_its_children_and_the_next_start_goes_on() {
     assert_eq!(children.len(), 4);
     signal(up.process.0.id(), Signal::SIGKILL);
     up.process.0.wait().unwrap();
-    until("the children are gone", || children.iter().all(|pid| !is_alive(*pid)).then_some(()));
-
+    // At once: its broker waits until the old one has left the store.
     let Up { folder, .. } = up;
     let up = Up::start_in(folder, &["--workers", "1"]);
+    until("the children are gone", || children.iter().all(|pid| !is_alive(*pid)).then_some(()));
     up.answer("after");
     let (_, status) = json(up.path(), &["status"]);
     assert_eq!(status["status"]["counts"]["messages"]["completed"], 2, "{status}");
@@ -192,7 +198,7 @@ fn an_agent_answers_and_one_that_does_not_exist_is_said_at_the_start() {
 
     live(folder.path(), endpoint, "agent-there");
     let up = Up::start_in(folder, &["--workers", "1"]);
-    assert!(fs::read_to_string(up.path().join("up.out")).unwrap().contains("agent    default"), "{}", up.log());
+    assert!(up.said().contains("agent    default"), "{}", up.log());
     let answer = up.answer("are you there?");
     assert!(answer.starts_with("You said: ") && answer.ends_with("are you there?"), "{answer}");
 }
@@ -202,7 +208,7 @@ fn an_agent_that_is_away_stops_nothing() {
     let folder = tempdir().unwrap();
     live(folder.path(), "http://127.0.0.1:1", "agent-there");
     let up = Up::start_in(folder, &["--workers", "1"]);
-    let said = fs::read_to_string(up.path().join("up.out")).unwrap();
+    let said = up.said();
     assert!(said.contains("its messages wait"), "{said}");
     let (code, error) = json(up.path(), &["send", "--as", "alice", "anybody?", "--timeout", "300ms"]);
     assert_eq!(code, 6, "{error}");

@@ -74,6 +74,7 @@ impl Stage {
             args: vec!["worker".into()],
             env,
             output: Output::Ours,
+            lock: None,
         };
         let mut worker = Group::start([spec], self.lines);
         worker.ready(Duration::from_secs(30)).await.blame(Code::Failure, "the benchmark's worker")?;
