@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     crash::{CrashPoint, point},
     delivering::DeliveringSet,
+    mutate::{self, Protection},
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -113,10 +114,14 @@ fn read(instance: &Instance, job: &Job) -> Result<ResponseId, &'static str> {
 async fn lane(deliverer: &Deliverer, first: ResponseId, job: Option<&Job>) -> Result<(), StoreError> {
     let mut response = first;
     loop {
+        let guard = deliverer.under_way.begin(response, job.map(Job::progress_handle));
         let lease = deliverer.options.lease_ttl;
         let begun = deliverer.store.begin_delivery(response, &deliverer.instance, &deliverer.host, lease).await?;
         let (dispatch, interrupted) = match begun {
             Delivery::Go(dispatch) => (dispatch, false),
+            // A process that was stopped for longer than its lease finds its own attempt cut off. It is not: the send
+            // is still on its way, the platform would deny having it, and it would be sent a second time.
+            Delivery::Settle(_) if !guard.is_alone => return Ok(()),
             Delivery::Settle(dispatch) => (dispatch, true),
             Delivery::Behind | Delivery::Wait { .. } | Delivery::Over(_) => return Ok(()),
             Delivery::Unknown => {
@@ -124,7 +129,6 @@ async fn lane(deliverer: &Deliverer, first: ResponseId, job: Option<&Job>) -> Re
                 return Ok(());
             }
         };
-        let guard = deliverer.under_way.begin(response, job.map(Job::progress_handle));
         point(CrashPoint::DeliveryBegun);
         let end = attempt(deliverer, Arc::from(dispatch), interrupted).await;
         let then = finish(deliverer, response, end).await;
@@ -248,6 +252,9 @@ fn log(finish: &FinishDelivery) {
 
 /// Delivers what is due by the rows: retries whose time has come, answers that a dead process left, lost wakes.
 pub(crate) async fn sweep(deliverer: Arc<Deliverer>, tasks: TaskTracker) {
+    if mutate::is_off(Protection::Sweep) {
+        return;
+    }
     let room = Arc::new(Semaphore::new(deliverer.options.slots));
     let mut timer = tokio::time::interval(deliverer.options.sweep_interval);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -12,31 +12,53 @@ use broca_store::Store;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DeliveringSet {
-    entries: Arc<Mutex<HashMap<ResponseId, Option<ProgressHandle>>>>,
+    entries: Arc<Mutex<HashMap<ResponseId, Entry>>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// How many of this process's tasks have it in hand. Only one of them delivers.
+    tasks: u32,
+    wake: Option<ProgressHandle>,
 }
 
 /// One answer under way; let go of when dropped.
 #[derive(Debug)]
 pub(crate) struct Delivering {
     response: ResponseId,
+    /// No other task of this process had it in hand when this one began.
+    pub(crate) is_alone: bool,
     set: DeliveringSet,
 }
 
 impl Drop for Delivering {
     fn drop(&mut self) {
-        self.set.with(|entries| entries.remove(&self.response));
+        self.set.with(|entries| {
+            let left = entries.get_mut(&self.response).map_or(0, |entry| {
+                entry.tasks -= 1;
+                entry.tasks
+            });
+            if left == 0 {
+                entries.remove(&self.response);
+            }
+        });
     }
 }
 
 impl DeliveringSet {
     pub(crate) fn begin(&self, response: ResponseId, wake: Option<ProgressHandle>) -> Delivering {
-        self.with(|entries| entries.insert(response, wake));
-        Delivering { response, set: self.clone() }
+        let is_alone = self.with(|entries| {
+            let entry = entries.entry(response).or_default();
+            entry.tasks += 1;
+            entry.wake = wake.or(entry.wake.take());
+            entry.tasks == 1
+        });
+        Delivering { response, is_alone, set: self.clone() }
     }
 
     pub(crate) async fn heartbeat(&self, store: &Store, host: &WorkerId, ttl: Duration) {
         let (responses, wakes): (Vec<_>, Vec<_>) =
-            self.with(|entries| entries.iter().map(|(id, wake)| (*id, wake.clone())).unzip());
+            self.with(|entries| entries.iter().map(|(id, entry)| (*id, entry.wake.clone())).unzip());
         if responses.is_empty() {
             return;
         }
@@ -50,7 +72,7 @@ impl DeliveringSet {
         }
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<ResponseId, Option<ProgressHandle>>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<ResponseId, Entry>) -> T) -> T {
         change(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -14,6 +14,8 @@ use broca_core::{ConversationId, TurnId, WorkerId};
 use broca_store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::mutate::{self, Protection};
+
 /// All leases of one process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeldSet {
@@ -68,6 +70,19 @@ impl Drop for Held {
     }
 }
 
+impl Held {
+    /// Somebody else has the conversation.
+    pub(crate) fn lose(&self) {
+        cancel(&self.lost);
+    }
+}
+
+fn cancel(lost: &CancellationToken) {
+    if !mutate::is_off(Protection::Fence) {
+        lost.cancel();
+    }
+}
+
 impl HeldSet {
     pub(crate) fn hold(&self, conversation: ConversationId, epoch: i64, wake: ProgressHandle) -> Held {
         let lost = CancellationToken::new();
@@ -109,7 +124,7 @@ impl HeldSet {
         for (conversation, epoch) in renewed.iter().filter(|(id, _)| lost.contains(id)) {
             if let Some(entry) = entries.get(conversation).filter(|e| e.epoch == *epoch) {
                 tracing::warn!(%conversation, epoch, "lease lost to another worker");
-                entry.lost.cancel();
+                cancel(&entry.lost);
             }
         }
     }

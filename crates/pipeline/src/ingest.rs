@@ -13,6 +13,7 @@ use broca_store::{Accepted, NewMessage, Owed, OwedKind, Store};
 
 use crate::{
     crash::{CrashPoint, point},
+    mutate::{self, Protection},
     relay::Relay,
 };
 
@@ -28,7 +29,10 @@ pub struct Ingestor {
 #[async_trait]
 impl Ingest for Ingestor {
     async fn ingest(&self, instance: &Instance, platform: &str, incoming: Incoming) -> Result<Ingested, IngestError> {
-        let incoming = incoming.checked(&self.limits)?;
+        let mut incoming = incoming.checked(&self.limits)?;
+        if mutate::is_off(Protection::Dedup) {
+            incoming.event_id = format!("{}-{}", incoming.event_id, MessageId::new());
+        }
         let message = self.routed(instance, platform, incoming);
         let (text, trace) = (message.incoming.text.clone(), message.trace);
         match self.store.ingest(message).await.map_err(unavailable)? {

@@ -14,6 +14,7 @@ pub mod agents;
 pub mod crash;
 pub mod deliver;
 pub mod ingest;
+pub mod mutate;
 pub mod plugin;
 pub mod relay;
 pub mod sweep;

@@ -7,7 +7,10 @@ use broca_store::{Store, StoreError};
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use crate::relay::Relay;
+use crate::{
+    mutate::{self, Protection},
+    relay::Relay,
+};
 
 #[derive(Clone, Copy, Debug)]
 pub struct SweepOptions {
@@ -27,6 +30,9 @@ const AT_ONCE: usize = 64;
 
 /// Sweeps on a timer until `shutdown`.
 pub(crate) async fn run(store: Store, relay: Relay, options: SweepOptions, shutdown: CancellationToken) {
+    if mutate::is_off(Protection::Sweep) {
+        return;
+    }
     let mut timer = tokio::time::interval(options.interval);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -17,6 +17,7 @@ use crate::{
     agents::NamedAgent,
     crash::{CrashPoint, point},
     held::Held,
+    mutate::{self, Protection},
     work::persist,
     worker::Worker,
 };
@@ -49,10 +50,10 @@ pub(crate) async fn run(
 ) -> Ended {
     let turn = open.as_ref().map_or_else(TurnId::new, |t| t.id);
     // Not recorded means not begun: the lease then runs out and the message is taken up again.
-    let Some(Fenced::Done(attempt)) =
-        persist(worker, held, || record(worker, held, turn, message, open.is_some())).await
-    else {
-        return Ended::LeaseLost;
+    let attempt = match persist(worker, held, || record(worker, held, turn, message, open.is_some())).await {
+        Some(Fenced::Done(attempt)) => attempt,
+        Some(Fenced::LeaseLost) if mutate::is_off(Protection::Fence) => message.attempts + 1,
+        Some(Fenced::LeaseLost) | None => return Ended::LeaseLost,
     };
     point(CrashPoint::TurnStarted);
     tokio::select! {
@@ -171,7 +172,7 @@ impl RunProgress for Progress<'_> {
     async fn run_known(&self, turn: TurnId, run: &str) {
         match self.store.record_run(turn, self.epoch, run).await {
             Ok(Fenced::Done(())) => point(CrashPoint::RunKnown),
-            Ok(Fenced::LeaseLost) => self.held.lost.cancel(),
+            Ok(Fenced::LeaseLost) => self.held.lose(),
             // The turn is found again by its idempotency key.
             Err(error) => tracing::warn!(%turn, %error, "run not recorded"),
         }

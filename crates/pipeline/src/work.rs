@@ -22,6 +22,7 @@ use broca_store::{
 use crate::{
     crash::{CrashPoint, point},
     held::Held,
+    mutate::{self, Protection},
     turn,
     worker::Worker,
 };
@@ -198,7 +199,7 @@ async fn finish(
         }
         Some(Fenced::LeaseLost) => {
             tracing::warn!(message_id = %message.id, "the lease was lost, nothing was written");
-            Next::Lost
+            if mutate::is_off(Protection::Fence) { Next::Continue } else { Next::Lost }
         }
         None => Next::Lost,
     }
