@@ -32,13 +32,12 @@ pub(crate) fn start(level: &str, format: LogFormat, name: Option<&'static str>) 
     started.blame(Code::Failure, "cannot start the log")
 }
 
-/// A plain level is meant for Broca's own lines; its libraries say only what is wrong.
+/// A level is meant for Broca's own lines; of its libraries only what is wrong is shown, unless they are named.
 fn with_quiet_crates(level: &str) -> String {
     match level {
-        "info" | "debug" | "trace" => {
-            format!("{level},async_nats=warn,sqlx=warn,hyper=warn,hyper_util=warn,reqwest=warn")
-        }
-        other => other.to_owned(),
+        "off" | "error" => level.to_owned(),
+        // A later directive for the same crate wins over an earlier one.
+        level => format!("async_nats=warn,hyper=warn,hyper_util=warn,reqwest=warn,sqlx=warn,{level}"),
     }
 }
 
@@ -86,4 +85,18 @@ pub(crate) fn colour() -> bool {
         return false;
     }
     set(FORCE_COLOUR) || io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_quiet_unless_they_are_named() {
+        let filter = |level: &str| EnvFilter::new(with_quiet_crates(level)).to_string();
+        assert!(filter("debug").contains("async_nats=warn") && filter("debug").contains("debug"));
+        let named = filter("info,async_nats=trace");
+        assert!(named.contains("async_nats=trace") && !named.contains("async_nats=warn"), "{named}");
+        assert_eq!(filter("error"), "error");
+    }
 }
