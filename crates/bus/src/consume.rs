@@ -21,8 +21,8 @@ use crate::{
 const INFO_TIMEOUT: Duration = Duration::from_secs(2);
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// At shutdown.
-const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// At shutdown; a busy consumer's requests take up to two seconds to end.
+const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A bound durable pull consumer.
 #[derive(Debug)]
@@ -249,29 +249,31 @@ impl Consumer {
     }
 
     async fn hand_back(&mut self) {
-        let returning = async {
-            let mut returned = self.ready.len();
-            for job in self.ready.drain(..) {
-                job.nak(Duration::ZERO).await?;
-            }
-            if let Some(binding) = self.binding.take() {
-                // One round trip: what the server sent before its answer is here afterwards.
-                look_up(&self.inner.api, &self.stream, &self.durable).await.err();
-                returned += binding.close(&self.inner).await?;
-            }
-            Bus { inner: Arc::clone(&self.inner) }.flush().await?;
-            Ok::<usize, BusError>(returned)
-        };
+        let handed = tokio::time::timeout(HAND_BACK_TIMEOUT, self.hand_back_untimed()).await;
+        self.binding = None;
         let (stream, consumer) = (&self.stream, &self.durable);
-        match tokio::time::timeout(HAND_BACK_TIMEOUT, returning).await {
-            Ok(Ok(returned)) => tracing::debug!(%stream, %consumer, returned, "stopped consuming"),
-            Ok(Err(error)) => {
-                tracing::warn!(%stream, %consumer, %error, "buffered messages return after ack_wait");
-            }
-            Err(_) => {
-                tracing::warn!(%stream, %consumer, "NATS does not answer; buffered messages return after ack_wait")
-            }
+        let error = match handed {
+            Ok(Ok(returned)) => return tracing::debug!(%stream, %consumer, returned, "stopped consuming"),
+            Ok(Err(error)) => error,
+            Err(_) => BusError::Unavailable(format!("not done within {HAND_BACK_TIMEOUT:?}")),
+        };
+        tracing::warn!(%stream, %consumer, %error, "buffered messages return after ack_wait");
+    }
+
+    async fn hand_back_untimed(&mut self) -> Result<usize, BusError> {
+        let bus = Bus { inner: Arc::clone(&self.inner) };
+        if !bus.is_connected() {
+            return Err(BusError::Unavailable("the connection is lost".into()));
         }
+        let mut returned = self.ready.len();
+        while let Some(job) = self.ready.pop_front() {
+            job.nak(Duration::ZERO).await?;
+        }
+        if let Some(binding) = &mut self.binding {
+            returned += binding.close(&self.inner, &self.slots).await?;
+        }
+        bus.flush().await?;
+        Ok(returned)
     }
 }
 

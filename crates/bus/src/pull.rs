@@ -16,11 +16,18 @@ use tokio::{
 
 use crate::{BusError, connect::Inner, job};
 
-/// How long one request stands; a request that the server forgot is replaced after this at the latest.
-const EXPIRES: Duration = Duration::from_secs(5);
+/// How long one request stands. Also how long a busy consumer's shutdown may take: the server cannot be told to
+/// forget a request, and messages that it sends for one after the subscription is gone are lost until `ack_wait`.
+const EXPIRES: Duration = Duration::from_secs(2);
+/// Twice as long is the shortest that a request with heartbeats may stand.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Two heartbeats and a bit: nothing will come any more.
 const SILENCE: Duration = Duration::from_millis(2500);
+/// Since when nothing may have come for a consumer to count as idle when it closes.
+const IDLE: Duration = Duration::from_secs(1);
+/// At closing: time for a backlog to use up the requests that are out, before messages are handed back that
+/// would otherwise come straight back to us.
+const COLLECT: Duration = Duration::from_millis(100);
 /// Messages per request.
 const BATCH: usize = 500;
 /// Messages that may be on their way at a time, however many slots are free: what is buffered here
@@ -45,6 +52,7 @@ pub(crate) struct Binding {
     requests: u64,
     owed: Option<OwnedSemaphorePermit>,
     heard: Instant,
+    delivered_at: Option<Instant>,
     /// Something came from the server on this binding.
     pub(crate) proven: bool,
 }
@@ -59,7 +67,16 @@ impl Binding {
             .map_err(|error| BusError::Unavailable(format!("cannot subscribe to {inbox}: {error}")))?;
         let request_subject = format!("{}.CONSUMER.MSG.NEXT.{stream}.{durable}", inner.api.prefix);
         let heard = Instant::now();
-        Ok(Self { subscription, inbox, request_subject, requests: 0, owed: None, heard, proven: false })
+        Ok(Self {
+            subscription,
+            inbox,
+            request_subject,
+            requests: 0,
+            owed: None,
+            heard,
+            delivered_at: None,
+            proven: false,
+        })
     }
 
     /// Messages that may still come.
@@ -132,6 +149,7 @@ impl Binding {
         match message.status.map(|status| status.as_u16()) {
             None => {
                 self.proven = true;
+                self.delivered_at = Some(self.heard);
                 match self.slot(slots) {
                     Some(slot) => Received::Delivery(message, slot),
                     None => Received::Broken("more messages came than were asked for".into()),
@@ -172,17 +190,44 @@ impl Binding {
     }
 
     /// Hands back whatever is buffered or on its way, so that another consumer has it at once.
-    pub(crate) async fn close(mut self, inner: &Arc<Inner>) -> Result<usize, BusError> {
-        // Reads until the server has seen the end of the subscription.
+    pub(crate) async fn close(&mut self, inner: &Arc<Inner>, slots: &Arc<Semaphore>) -> Result<usize, BusError> {
+        if self.delivered_at.is_none_or(|at| at.elapsed() > IDLE) {
+            self.close_idle(inner).await
+        } else {
+            self.close_busy(inner, slots).await
+        }
+    }
+
+    /// Ends the subscription at once. The client forgets it a moment before the server does; a message that
+    /// arrives in just that moment returns after `ack_wait`.
+    async fn close_idle(&mut self, inner: &Arc<Inner>) -> Result<usize, BusError> {
         self.subscription.drain().await.map_err(|error| BusError::Unavailable(error.to_string()))?;
-        let mut returned = 0;
+        let mut held = Vec::new();
         while let Some(message) = self.subscription.next().await {
-            if message.status.is_none() {
-                job::hand_back(inner, &message).await?;
-                returned += 1;
+            held.extend(message.status.is_none().then_some(message));
+        }
+        return_all(inner, &mut held).await
+    }
+
+    /// Lets every request end by the server's own word; after that nothing can be on its way.
+    async fn close_busy(&mut self, inner: &Arc<Inner>, slots: &Arc<Semaphore>) -> Result<usize, BusError> {
+        let started = Instant::now();
+        let (mut held, mut returned) = (Vec::new(), 0);
+        while self.owed() > 0 {
+            let collecting = started.elapsed() < COLLECT;
+            if !collecting {
+                returned += return_all(inner, &mut held).await?;
+            }
+            let until = if collecting { started + COLLECT } else { self.silent_at() };
+            match tokio::time::timeout_at(until, self.receive(slots)).await {
+                Ok(Received::Delivery(message, _slot)) => held.push(message),
+                Ok(Received::Noted) => {}
+                Ok(Received::Broken(_)) => break,
+                Err(_) if collecting => {}
+                Err(_) => break,
             }
         }
-        Ok(returned)
+        Ok(returned + return_all(inner, &mut held).await?)
     }
 
     /// [`Binding::close`] from a destructor: what is on its way returns after `ack_wait`.
@@ -193,6 +238,14 @@ impl Binding {
             }
         }
     }
+}
+
+async fn return_all(inner: &Arc<Inner>, held: &mut Vec<Message>) -> Result<usize, BusError> {
+    let returned = held.len();
+    for message in held.drain(..) {
+        job::hand_back(inner, &message).await?;
+    }
+    Ok(returned)
 }
 
 fn nanos(duration: Duration) -> u64 {

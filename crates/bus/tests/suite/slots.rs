@@ -51,8 +51,8 @@ async fn a_long_idle_consumer_still_holds_no_more_than_its_slots() {
     let (_server, bus) = rig::server().await;
     let mut consumer = rig::workers(&bus, 3).await;
     // Longer than a request stands, so that requests expire and are replaced.
-    assert!(rig::next_within(&mut consumer, Duration::from_secs(6)).await.is_none());
-    assert_eq!(bus.backlog("BROCA_IN", "workers").await.unwrap().waiting, 1);
+    assert!(rig::next_within(&mut consumer, Duration::from_secs(5)).await.is_none());
+    rig::until(&bus, "one request is out", |b| b.waiting == 1).await;
     rig::publish(&bus, 0..10).await;
     let _held = [rig::next(&mut consumer).await, rig::next(&mut consumer).await, rig::next(&mut consumer).await];
     assert!(rig::next_within(&mut consumer, Duration::from_millis(200)).await.is_none());
@@ -122,4 +122,38 @@ async fn a_cancelled_wait_loses_nothing() {
     }
     publisher.await.unwrap();
     assert!(consumer.free_slots() <= 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_leave_under_load_delay_nothing() {
+    const ROUNDS: u32 = 20;
+    const MESSAGES: u32 = 4000;
+    let (_server, bus) = rig::server().await;
+    let mut publishers = tokio::task::JoinSet::new();
+    for publisher in 0..4 {
+        let bus = bus.clone();
+        publishers.spawn(async move {
+            rig::publish(&bus, (0..MESSAGES / 4).map(|i| format!("{publisher}-{i}"))).await;
+        });
+    }
+    let mut received = 0;
+    let mut repeated = 0;
+    let mut longest = Duration::ZERO;
+    for round in 1..=ROUNDS {
+        let mut consumer = rig::workers(&bus, 100).await;
+        while received < MESSAGES * round / ROUNDS {
+            let asked = Instant::now();
+            let job = rig::next(&mut consumer).await;
+            longest = longest.max(asked.elapsed());
+            repeated += u32::from(job.delivered() > 1);
+            job.ack().await.unwrap();
+            received += 1;
+        }
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        assert!(consumer.next(&shutdown).await.is_none());
+    }
+    publishers.join_all().await;
+    eprintln!("{repeated} of {MESSAGES} delivered twice, longest wait {longest:?}");
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
 }
