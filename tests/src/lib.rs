@@ -5,8 +5,12 @@ mod audit;
 mod crew;
 mod process;
 mod rig;
+mod rows;
+mod terminal;
 
 pub use audit::{Verdict, overlapping_turns};
 pub use crew::Crew;
 pub use process::Process;
 pub use rig::{Database, Rig, RigOptions, eventually};
+pub use rows::{all_over, answer_in, comes_to_rest, message_in, message_of};
+pub use terminal::RawTerminal;

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use broca_bus::{Bus, BusOptions};
 use broca_rehearsal::{
     letta::{LettaScript, ScriptedLetta},
     platform::{PlatformScript, ScriptedPlatform},
@@ -172,6 +173,17 @@ impl Rig {
     pub async fn store(&self) -> Store {
         let options = StoreOptions { max_connections: 2 };
         Store::connect(&self.database_url, options).await.expect("the rig's database is there")
+    }
+
+    /// A connection to the broker, as another consumer of its streams has one.
+    pub async fn bus(&self) -> Bus {
+        let options = BusOptions { url: self.nats.url(), name: "test".into(), ..BusOptions::default() };
+        Bus::connect(options).await.expect("the rig's broker is there")
+    }
+
+    /// Where the `cli` plugin of this rig listens.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("data/cli.sock")
     }
 
     /// `people` write `each` messages, taking turns. The texts are unique: `u03-m007`.

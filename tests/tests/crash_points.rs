@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use broca_core::{MessageState, ResponseState};
 use broca_pipeline::crash::CrashPoint;
-use broca_tests::{Crew, Database, Rig, RigOptions, Verdict, eventually};
+use broca_tests::{Crew, Database, Rig, RigOptions, Verdict, all_over, eventually};
 
 const PEOPLE: usize = 5;
 const EACH: usize = 4;
@@ -53,18 +53,6 @@ async fn crash_at(rig: Rig, point: CrashPoint) {
     assert_eq!(completed, Some(&all), "{}: {counts:?}", point.name());
     let delivered = counts.responses.get(ResponseState::Delivered.as_str());
     assert_eq!(delivered, Some(&all), "{}: {counts:?}", point.name());
-}
-
-/// No message, answer or owed publish is open any more.
-async fn all_over(store: &broca_store::Store) -> bool {
-    let counts = store.counts().await.expect("the store answers");
-    let open = |states: &std::collections::BTreeMap<String, i64>, open: &[&str]| {
-        open.iter().any(|state| states.get(*state).is_some_and(|n| *n > 0))
-    };
-    !open(&counts.messages, &["received", "processing"])
-        && !open(&counts.responses, &["pending", "delivering", "retry"])
-        && counts.outbox == 0
-        && counts.pending_conversations == 0
 }
 
 #[tokio::test(flavor = "multi_thread")]

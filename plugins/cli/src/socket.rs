@@ -1,9 +1,9 @@
 //! The Unix socket: at most one plugin listens at a path, and only its owner's processes may connect.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io,
-    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -22,12 +22,17 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens at `path`. A socket file that nobody listens at any more is replaced.
+    /// Listens at `path`, in a folder that is made if need be: a plugin process may be the first to use its data
+    /// folder, where database and broker are elsewhere. A socket file that nobody listens at any more is replaced.
     ///
     /// # Errors
     /// [`PluginError::Settings`] when the path cannot be used, [`PluginError::Platform`] when another process
     /// listens there.
     pub(crate) async fn bind(path: &Path) -> Result<Self, PluginError> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|e| unusable(path, &e))?;
+        }
         let lock = lock(path)?;
         remove_stale(path).await?;
         let cannot = |e: io::Error| unusable(path, &e);
@@ -103,7 +108,7 @@ fn taken(path: &Path) -> PluginError {
 
 fn unusable(path: &Path, error: &io::Error) -> PluginError {
     PluginError::Settings(format!(
-        "cannot listen at {}: {error}: set a socket path of at most 100 bytes in a folder that exists and is writable",
+        "cannot listen at {}: {error}: set a socket path of at most 100 bytes in a folder that is writable",
         path.display()
     ))
 }
