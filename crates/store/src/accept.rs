@@ -6,7 +6,10 @@ use broca_core::{ConversationId, MessageId, OutboxId, ProfileId, Timestamp, User
 use serde_json::{Map, Value};
 use sqlx::types::Uuid;
 
-use crate::{Accepted, NewMessage, StoreError, operation::Each};
+use crate::{
+    Accepted, NewMessage, StoreError,
+    operation::{Each, index},
+};
 
 /// A profile that did not change is written again once its `last_active` is older than this.
 pub(crate) const TOUCH_EVERY_MICROS: i64 = 60_000_000;
@@ -45,8 +48,8 @@ impl Person<'_> {
 /// One message, with everything that the statements need.
 pub(crate) struct Entry<'a> {
     pub(crate) message: &'a NewMessage,
-    /// Counted from 1, as `WITH ORDINALITY` does.
-    pub(crate) person: i64,
+    /// The index of the sender in [`Batch::people`].
+    pub(crate) person: usize,
     pub(crate) conversation: ConversationId,
     pub(crate) scope_key: String,
     pub(crate) outbox: OutboxId,
@@ -82,7 +85,7 @@ impl<'a> Batch<'a> {
     /// `k` counts people from 1.
     pub(crate) fn assume_users(&mut self, users: impl IntoIterator<Item = (i64, Uuid)>) {
         for (k, user) in users {
-            if let Some(person) = usize::try_from(k - 1).ok().and_then(|k| self.people.get_mut(k)) {
+            if let Some(person) = index(k).and_then(|k| self.people.get_mut(k)) {
                 person.known_user = Some(UserId(user));
             }
         }
@@ -105,7 +108,7 @@ impl<'a> Batch<'a> {
         let scope_key = message.scope.key(&facts, user);
         Entry {
             message,
-            person: i64::try_from(person).unwrap_or(0) + 1,
+            person,
             conversation: ConversationId::of(&message.agent, &scope_key),
             scope_key,
             outbox: OutboxId::new(),
@@ -128,19 +131,22 @@ impl<'a> Batch<'a> {
 }
 
 impl Entry<'_> {
-    pub(crate) fn accepted(&self, seen: Option<Uuid>, fresh: bool, at: i64) -> Each<Accepted> {
+    pub(crate) fn accepted(&self, seen: Option<Uuid>, at: i64) -> Accepted {
         match seen {
-            Some(seen) => Ok(Accepted::Duplicate { message: MessageId(seen) }),
-            None if fresh => Ok(Accepted::New {
+            Some(seen) => Accepted::Duplicate { message: MessageId(seen) },
+            None => Accepted::New {
                 message: self.message.id,
                 conversation: self.conversation,
                 outbox: self.outbox,
                 at: Timestamp(at),
-            }),
-            // The profile was created, or moved to another user, between the two statements.
-            None => Err(StoreError::Contention("the sender's user changed meanwhile".to_owned())),
+            },
         }
     }
+}
+
+/// The sender's profile was created, or moved to another user, after the conversation's id was computed with theirs.
+pub(crate) fn user_changed() -> StoreError {
+    StoreError::Contention("the sender's user changed meanwhile".to_owned())
 }
 
 /// Each sender once, the later message's names and metadata over the earlier's, sorted.

@@ -8,6 +8,7 @@
 //! raises its `epoch`, and every write under a lease names the epoch it was taken with.
 
 mod accept;
+mod audit;
 mod batcher;
 mod db;
 mod decode;
@@ -24,6 +25,7 @@ mod turns;
 mod writes;
 mod yardstick;
 
+pub use audit::{AuditLimits, Irregular, Irregularity};
 pub use error::StoreError;
 pub use rows::*;
 pub use store::{Backend, PENDING_PAGE, Store, StoreOptions};

@@ -126,7 +126,8 @@ pub(crate) fn column<'a, I, T>(items: &'a [I], field: impl Fn(&'a I) -> T) -> Ve
     items.iter().map(field).collect()
 }
 
-/// Puts answers into the order of their items. `n` counts items from 1; an item without an answer gets `missing`.
+/// Puts answers into the order of their items. `n` counts items from 1; an item without an answer gets `missing`, one
+/// with several gets the last.
 pub(crate) fn in_order<T>(
     items: usize,
     rows: impl IntoIterator<Item = (i64, Each<T>)>,
@@ -134,9 +135,14 @@ pub(crate) fn in_order<T>(
 ) -> Vec<Each<T>> {
     let mut answers: Vec<Option<Each<T>>> = (0..items).map(|_| None).collect();
     for (n, answer) in rows {
-        if let Some(place) = usize::try_from(n - 1).ok().and_then(|n| answers.get_mut(n)) {
+        if let Some(place) = index(n).and_then(|n| answers.get_mut(n)) {
             *place = Some(answer);
         }
     }
     answers.into_iter().map(|answer| answer.unwrap_or_else(&missing)).collect()
+}
+
+/// From a count that starts at 1 to an index.
+pub(crate) fn index(n: i64) -> Option<usize> {
+    usize::try_from(n - 1).ok()
 }

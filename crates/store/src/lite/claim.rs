@@ -10,7 +10,7 @@ use super::{batch, hex, now, now_micros, write};
 use crate::{
     ClaimRequest, Claimed, Lease, PENDING_PAGE, PendingMessage, StoreError,
     decode::{Pages, PendingRow},
-    operation::{Each, in_order},
+    operation::{Each, in_order, index},
 };
 
 pub(crate) const LOOK: &str = "-- claim: look
@@ -88,7 +88,7 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[ClaimRequest]) -> 
             answers.push((row.n, Ok(Claimed::Busy)));
         } else if row.not_before > now {
             answers.push((row.n, Ok(Claimed::Parked { until: Timestamp(row.not_before) })));
-        } else if let Some(item) = usize::try_from(row.n - 1).ok().and_then(|n| items.get(n)) {
+        } else if let Some(item) = index(row.n).and_then(|n| items.get(n)) {
             taken.insert(row.id);
             takes.push(json!({"id": hex(row.id), "worker": item.worker.as_str(),
                               "until": now.saturating_add(micros(item.ttl))}));

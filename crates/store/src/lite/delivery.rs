@@ -14,7 +14,7 @@ use crate::{
     Delivery, DeliveryFinished, Fenced, FinishDelivery, StoreError,
     decode::DeliveryRow,
     delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding},
-    operation::{Each, in_order},
+    operation::{Each, in_order, index},
 };
 
 /// `$2` is now: the verdict and the write that follows it go by the same time.
@@ -56,7 +56,7 @@ pub(crate) async fn begin(
     for row in rows {
         let n = row.n;
         let delivery = row.delivery();
-        let item = usize::try_from(n - 1).ok().and_then(|n| items.get(n));
+        let item = index(n).and_then(|n| items.get(n));
         if let (Ok(Delivery::Go(_) | Delivery::Settle(_)), Some(item)) = (&delivery, item) {
             takes.push(json!({"response": hex(item.response.0), "host": item.host.as_str(), "now": now,
                               "until": now.saturating_add(micros(item.ttl))}));
@@ -135,7 +135,7 @@ pub(crate) async fn finish(
     let mut ended = Vec::with_capacity(held.len());
     let mut touched = HashSet::new();
     for held in held {
-        let Some(item) = usize::try_from(held.n - 1).ok().and_then(|n| items.get(n)) else { continue };
+        let Some(item) = index(held.n).and_then(|n| items.get(n)) else { continue };
         if touched.insert(held.id) {
             let ending = DeliveryEnding::of(item);
             rows.push(held.row(item, &ending, now));

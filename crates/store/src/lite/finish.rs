@@ -10,7 +10,7 @@ use super::{batch, hex, now_micros, write};
 use crate::{
     Fenced, Finish, Finished, StoreError,
     ending::Ending,
-    operation::{Each, in_order},
+    operation::{Each, in_order, index},
 };
 
 pub(crate) const LOOK: &str = "-- finish: look
@@ -112,7 +112,7 @@ pub(crate) async fn run(
     let mut answers = Vec::new();
     let mut touched = HashSet::new();
     for look in looks {
-        let Some(ending) = usize::try_from(look.n - 1).ok().and_then(|n| endings.get(n)) else { continue };
+        let Some(ending) = index(look.n).and_then(|n| endings.get(n)) else { continue };
         let fits = look.first == Some(true) && look.open == ending.finish.turn.map(|turn| turn.0);
         if fits && touched.insert(ending.finish.conversation) {
             rows.push(look.row(ending, now));

@@ -1,6 +1,6 @@
 //! Accepting messages.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 use sqlx::{
@@ -84,11 +84,8 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[NewMessage]) -> Re
     let seen = seen_events(conn, &entries).await?;
     let fresh: Vec<(i64, &Entry<'_>)> = (1..).zip(&entries).filter(|(n, _)| !seen.contains_key(n)).collect();
     let profiles = write_people(conn, &batch.people, &known, &fresh, now).await?;
-    store(conn, &fresh, &profiles, &batch.people, now).await?;
-    let accepted = (1..).zip(&entries).map(|(n, entry)| {
-        let seen = seen.get(&n).copied();
-        entry.accepted(seen, seen.is_none(), now)
-    });
+    store(conn, &fresh, &profiles, now).await?;
+    let accepted = (1..).zip(&entries).map(|(n, entry)| Ok(entry.accepted(seen.get(&n).copied(), now)));
     Ok(batch.answers(accepted.collect()))
 }
 
@@ -112,15 +109,16 @@ async fn write_people(
     known: &HashMap<i64, Known>,
     fresh: &[(i64, &Entry<'_>)],
     now: i64,
-) -> Result<HashMap<i64, Uuid>, StoreError> {
+) -> Result<HashMap<usize, Uuid>, StoreError> {
     let mut ids = HashMap::new();
     let (mut users, mut profiles) = (Vec::new(), Vec::new());
-    for (k, person) in (0..).zip(people) {
-        if !fresh.iter().any(|(_, entry)| entry.person == k + 1) {
+    let senders: HashSet<usize> = fresh.iter().map(|(_, entry)| entry.person).collect();
+    for (index, (k, person)) in (0..).zip(people).enumerate() {
+        if !senders.contains(&index) {
             continue;
         }
         let old = known.get(&k);
-        ids.insert(k + 1, old.map_or(person.profile_id.0, |old| old.id));
+        ids.insert(index, old.map_or(person.profile_id.0, |old| old.id));
         let row = profile_row(person, old, now);
         if old.is_none() {
             users.push(row.clone());
@@ -157,8 +155,7 @@ fn profile_row(person: &Person<'_>, old: Option<&Known>, now: i64) -> Value {
 async fn store(
     conn: &mut SqliteConnection,
     fresh: &[(i64, &Entry<'_>)],
-    profiles: &HashMap<i64, Uuid>,
-    people: &[Person<'_>],
+    profiles: &HashMap<usize, Uuid>,
     now: i64,
 ) -> Result<(), StoreError> {
     if fresh.is_empty() {
@@ -180,10 +177,9 @@ async fn store(
         let seq = last.entry(entry.conversation.0).or_default();
         *seq += 1;
         let message = entry.message;
-        let platform = usize::try_from(entry.person - 1).ok().and_then(|k| people.get(k)).map(|p| p.platform);
         json!({
             "id": hex(message.id.0), "instance": message.instance.as_str(), "event": message.incoming.event_id,
-            "platform": platform, "conversation": hex(entry.conversation.0), "seq": *seq,
+            "platform": message.platform, "conversation": hex(entry.conversation.0), "seq": *seq,
             "profile": profiles.get(&entry.person).copied().map(hex), "route": message.route,
             "chat": message.incoming.chat_id, "is_group": message.incoming.is_group, "text": message.incoming.text,
             "attributes": message.incoming.attributes.to_string(), "trace": message.trace.to_string(),

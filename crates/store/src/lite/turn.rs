@@ -7,7 +7,7 @@ use super::{batch, hex, now_micros, write};
 use crate::{
     Fenced, ResumeTurn, StartTurn, StoreError,
     decode::count,
-    operation::{Each, in_order},
+    operation::{Each, in_order, index},
     turns::{RunSeen, not_open},
 };
 
@@ -52,7 +52,7 @@ pub(crate) async fn start(
     let mut rows = Vec::new();
     let mut answers = Vec::new();
     for look in looks {
-        let Some(item) = usize::try_from(look.n - 1).ok().and_then(|n| items.get(n)) else { continue };
+        let Some(item) = index(look.n).and_then(|n| items.get(n)) else { continue };
         // A turn that is already there under the same epoch was written by a call whose answer got lost.
         let attempts = look.again.or(look.attempts.map(|attempts| attempts + 1));
         if look.again.is_none() && look.attempts.is_some() {
@@ -95,7 +95,7 @@ pub(crate) async fn resume(
         sqlx::query_as(LOOK_RESUME).bind(wishes).fetch_all(&mut *conn).await?;
     let mut rows = Vec::new();
     for (n, message, attempts) in &looks {
-        let Some(item) = usize::try_from(n - 1).ok().and_then(|n| items.get(n)) else { continue };
+        let Some(item) = index(*n).and_then(|n| items.get(n)) else { continue };
         if attempts.is_some() {
             rows.push(json!({"turn": hex(item.turn.0), "message": message, "attempts": attempts, "epoch": item.epoch,
                              "worker": item.worker.as_str()}));
@@ -123,7 +123,7 @@ pub(crate) async fn record_run(
     let row = |i: &RunSeen| json!({"turn": hex(i.turn.0), "epoch": i.epoch, "run": i.run});
     let looks: Vec<(i64, Option<i64>)> = sqlx::query_as(LOOK_RUN).bind(batch(items, row)).fetch_all(&mut *conn).await?;
     let open = looks.iter().filter(|(_, open)| open.is_some());
-    let rows = open.filter_map(|(n, _)| usize::try_from(n - 1).ok().and_then(|n| items.get(n))).map(row).collect();
+    let rows = open.filter_map(|(n, _)| index(*n).and_then(|n| items.get(n))).map(row).collect();
     write(conn, RUN, rows).await?;
     let answers = looks.into_iter().map(|(n, open)| (n, done(open, "the turn of a run")));
     Ok(in_order(items.len(), answers, || Ok(Fenced::LeaseLost)))

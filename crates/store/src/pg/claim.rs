@@ -17,18 +17,18 @@ wanted AS MATERIALIZED (
         WITH ORDINALITY AS i (message_id, instance, worker, ttl, n)
     JOIN messages m ON m.id = i.message_id AND m.instance = i.instance
 ), locked AS MATERIALIZED (
-    SELECT c.*
-    FROM (SELECT DISTINCT conversation_id FROM wanted) w JOIN conversations c ON c.id = w.conversation_id
+    SELECT w.n, w.worker, w.ttl, c.*
+    FROM wanted w JOIN conversations c ON c.id = w.conversation_id
     ORDER BY c.id
     FOR UPDATE OF c
 ), judged AS MATERIALIZED (
-    SELECT w.n, w.worker, w.ttl, l.id, l.epoch, l.agent, l.agent_conversation, l.not_before,
+    SELECT l.*,
            CASE WHEN l.head = l.tail THEN 'idle'
                 WHEN l.owner IS NOT NULL AND l.lease_until > clock.now THEN 'busy'
                 WHEN l.not_before > clock.now THEN 'parked'
-                WHEN row_number() OVER (PARTITION BY l.id ORDER BY w.n) > 1 THEN 'busy'
+                WHEN row_number() OVER (PARTITION BY l.id ORDER BY l.n) > 1 THEN 'busy'
                 ELSE 'held' END AS verdict
-    FROM clock CROSS JOIN wanted w JOIN locked l ON l.id = w.conversation_id
+    FROM clock CROSS JOIN locked l
 ), taken AS (
     UPDATE conversations c
     SET owner = j.worker, epoch = j.epoch + 1, lease_until = clock.now + j.ttl, wake_at = clock.now + j.ttl

@@ -9,7 +9,7 @@ use crate::{
     Delivery, DeliveryFinished, Fenced, FinishDelivery, StoreError,
     decode::DeliveryRow,
     delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding},
-    operation::{Each, column, in_order},
+    operation::{Each, column, in_order, index},
 };
 
 /// The look at the lane may miss that the answer before has just ended; then whoever ended it reads the lane after
@@ -126,7 +126,7 @@ pub(crate) async fn finish(
         sqlx::query_as(NEXT).bind(lanes).fetch_all(conn).await?.into_iter().collect()
     };
     let answer = |(n, lane): (i64, Option<String>)| {
-        let ending = usize::try_from(n - 1).ok().and_then(|n| endings.get(n));
+        let ending = index(n).and_then(|n| endings.get(n));
         let next = lane.and_then(|lane| next.get(&lane)).copied().map(ResponseId);
         (n, Ok(Fenced::Done(DeliveryFinished { next, owed: ending.and_then(|ending| ending.outbox) })))
     };

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, types::Uuid};
 use crate::{
     Fenced, Finish, Finished, StoreError,
     ending::Ending,
-    operation::{Each, column, in_order},
+    operation::{Each, column, in_order, index},
 };
 
 /// `released` compares counters, never messages: what is accepted while this statement waits for the row has already
@@ -23,29 +23,25 @@ input AS MATERIALIZED (
     JOIN conversations c ON c.id = i.conversation_id AND c.epoch = i.epoch AND c.owner IS NOT NULL
     ORDER BY c.id
     FOR UPDATE OF c
-), moved AS (
+), ended AS (
     UPDATE messages m
     SET state = l.message_state, class = l.class, reason = l.reason,
         finished_at = CASE WHEN l.message_state <> 'received' THEN now END
     FROM locked l, clock
-    WHERE m.id = l.message_id AND m.conversation_id = l.conversation_id AND m.seq > l.head
-      AND m.state IN ('received', 'processing')
+    WHERE m.id = l.message_id
       AND l.turn_id IS NOT DISTINCT FROM (
           SELECT t.id FROM turns t WHERE t.message_id = l.message_id AND t.state = 'started')
-      AND NOT EXISTS (
-          SELECT FROM messages e
-          WHERE e.conversation_id = l.conversation_id AND e.seq > l.head AND e.seq < m.seq
-            AND e.state IN ('received', 'processing'))
-    RETURNING l.n, m.seq, m.instance, m.profile_id, m.chat_id, m.attempts
-), ended AS MATERIALIZED (
-    SELECT l.*, v.seq, v.instance, v.profile_id, v.chat_id, v.attempts,
-           l.message_state = 'received' OR v.seq = l.tail AS released
-    FROM locked l JOIN moved v ON v.n = l.n
+      AND m.id = (
+          SELECT e.id FROM messages e
+          WHERE e.conversation_id = l.conversation_id AND e.seq > l.head AND e.state IN ('received', 'processing')
+          ORDER BY e.seq LIMIT 1)
+    RETURNING l.*, m.seq, m.instance, m.profile_id, m.chat_id, m.attempts,
+              l.message_state = 'received' OR m.seq = l.tail AS released
 ), turned AS (
     UPDATE turns t
     SET state = e.turn_state, class = e.class, reason = e.reason, usage = e.usage::jsonb, finished_at = now
     FROM ended e, clock
-    WHERE t.id = e.turn_id AND t.state = 'started'
+    WHERE t.id = e.turn_id
 ), advanced AS (
     UPDATE conversations c
     SET head = CASE WHEN e.message_state = 'received' THEN c.head ELSE e.seq END,
@@ -71,24 +67,26 @@ input AS MATERIALIZED (
     FROM ended, clock
     WHERE outbox_id IS NOT NULL
 )
-SELECT l.n, e.released, m.state AS was, t.id AS open, clock.now AS at
-FROM clock CROSS JOIN locked l
-LEFT JOIN ended e ON e.n = l.n
-LEFT JOIN messages m ON e.n IS NULL AND m.id = l.message_id AND m.conversation_id = l.conversation_id
-LEFT JOIN turns t ON e.n IS NULL AND t.message_id = l.message_id AND t.state = 'started'";
+SELECT n, NULL::boolean AS released, now AS at FROM locked, clock
+UNION ALL
+SELECT n, released, now FROM ended, clock";
 
+pub(crate) const REFUSED: &str = "-- finish: refused
+SELECT m.state, t.id
+FROM messages m LEFT JOIN turns t ON t.message_id = m.id AND t.state = 'started'
+WHERE m.id = $1 AND m.conversation_id = $2";
+
+/// One for each item whose lease holds, and one that says `released` if it was also done.
 #[derive(sqlx::FromRow)]
 struct Row {
     n: i64,
     released: Option<bool>,
-    was: Option<String>,
-    open: Option<Uuid>,
     at: i64,
 }
 
 pub(crate) async fn run(conn: &mut PgConnection, items: &[Finish]) -> Result<Vec<Each<Fenced<Finished>>>, StoreError> {
     let endings = column(items, Ending::of);
-    let rows: Vec<Row> = sqlx::query_as(FINISH)
+    let mut rows: Vec<Row> = sqlx::query_as(FINISH)
         .bind(column(items, |i| i.conversation.0))
         .bind(column(items, |i| i.epoch))
         .bind(column(items, |i| i.message.0))
@@ -102,14 +100,31 @@ pub(crate) async fn run(conn: &mut PgConnection, items: &[Finish]) -> Result<Vec
         .bind(column(&endings, |e| e.response.map(|response| response.id.0)))
         .bind(column(&endings, |e| e.response.map(|response| response.text.as_str())))
         .bind(column(&endings, |e| e.outbox.map(|outbox| outbox.0)))
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await?;
+    rows.sort_by_key(|row| row.released.is_some());
     let answer = |row: Row| {
-        let ending = usize::try_from(row.n - 1).ok().and_then(|n| endings.get(n));
-        let ending = ending.ok_or_else(|| StoreError::unreadable("finish answered an item it was not given"))?;
-        row.released
-            .map(|released| ending.done(released, row.at))
-            .ok_or_else(|| ending.refusal(row.was.as_deref(), row.open))
+        let ending = index(row.n).and_then(|n| endings.get(n))?;
+        Some((row.n, Ok(row.released.map(|released| ending.done(released, row.at)))))
     };
-    Ok(in_order(items.len(), rows.into_iter().map(|row| (row.n, answer(row))), || Ok(Fenced::LeaseLost)))
+    // Lost is `Some`, refused is `None` until the reason is known.
+    let answers = in_order(items.len(), rows.into_iter().filter_map(answer), || Ok(Some(Fenced::LeaseLost)));
+    let mut explained = Vec::with_capacity(answers.len());
+    for (answer, ending) in answers.into_iter().zip(&endings) {
+        explained.push(match answer? {
+            Some(finished) => Ok(finished),
+            None => Err(refusal(conn, ending).await?),
+        });
+    }
+    Ok(explained)
+}
+
+async fn refusal(conn: &mut PgConnection, ending: &Ending<'_>) -> Result<StoreError, StoreError> {
+    let found: Option<(String, Option<Uuid>)> = sqlx::query_as(REFUSED)
+        .bind(ending.finish.message.0)
+        .bind(ending.finish.conversation.0)
+        .fetch_optional(conn)
+        .await?;
+    let (was, open) = found.unzip();
+    Ok(ending.refusal(was.as_deref(), open.flatten()))
 }

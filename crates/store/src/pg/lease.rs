@@ -78,7 +78,7 @@ locked AS MATERIALIZED (
 ), progress AS (
     UPDATE turns t SET run_seq = s.run_seq
     FROM unnest($5::uuid[], $6::bigint[]) AS s (turn_id, run_seq)
-    WHERE t.id = s.turn_id AND t.state = 'started' AND t.run_seq < s.run_seq
+    WHERE t.id = s.turn_id AND t.state IS NOT DISTINCT FROM 'started' AND t.run_seq < s.run_seq
       AND t.conversation_id IN (SELECT id FROM locked)
 )
 SELECT l.id FROM lease l LEFT JOIN locked k ON k.id = l.id WHERE k.id IS NULL";

@@ -16,26 +16,24 @@ input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[])
         WITH ORDINALITY AS i (turn_id, conversation_id, epoch, message_id, worker, n)
 ), locked AS MATERIALIZED (
-    SELECT i.*, c.agent_conversation, t.attempt AS again
+    SELECT i.*, c.agent_conversation, CASE t.state WHEN 'started' THEN t.attempt END AS again
     FROM input i
     JOIN conversations c ON c.id = i.conversation_id AND c.epoch = i.epoch AND c.owner IS NOT NULL
-    LEFT JOIN turns t ON t.id = i.turn_id AND t.message_id = i.message_id AND t.epoch = i.epoch AND t.state = 'started'
+    LEFT JOIN turns t ON t.id = i.turn_id AND t.epoch = i.epoch
     ORDER BY c.id
     FOR UPDATE OF c
 ), moved AS (
     UPDATE messages m SET state = 'processing', attempts = m.attempts + 1
     FROM locked l
-    WHERE m.id = l.message_id AND m.conversation_id = l.conversation_id AND m.state IN ('received', 'processing')
-      AND l.again IS NULL
-    RETURNING m.id, m.attempts
+    WHERE m.id = l.message_id AND m.conversation_id IS NOT DISTINCT FROM l.conversation_id
+      AND m.state IN ('received', 'processing') AND l.again IS NULL
+    RETURNING l.*, m.attempts
 ), started AS (
     INSERT INTO turns (id, conversation_id, message_id, attempt, epoch, worker, state, agent_conversation, started_at)
-    SELECT l.turn_id, l.conversation_id, l.message_id, v.attempts, l.epoch, l.worker, 'started', l.agent_conversation,
-           now
-    FROM locked l JOIN moved v ON v.id = l.message_id, clock
+    SELECT turn_id, conversation_id, message_id, attempts, epoch, worker, 'started', agent_conversation, now
+    FROM moved, clock
 )
-SELECT l.n, COALESCE(v.attempts, l.again) AS attempts
-FROM locked l LEFT JOIN moved v ON v.id = l.message_id";
+SELECT n, again FROM locked UNION ALL SELECT n, attempts FROM moved";
 
 pub(crate) const RESUME: &str = "-- resume turn
 WITH input AS MATERIALIZED (
@@ -49,7 +47,8 @@ WITH input AS MATERIALIZED (
     FOR UPDATE OF c
 ), open AS MATERIALIZED (
     SELECT l.n, l.epoch, l.worker, t.id, t.message_id, t.handed_over
-    FROM locked l JOIN turns t ON t.id = l.turn_id AND t.conversation_id = l.conversation_id AND t.state = 'started'
+    FROM locked l JOIN turns t ON t.id = l.turn_id AND t.conversation_id = l.conversation_id
+    WHERE t.state IS NOT DISTINCT FROM 'started'
     FOR UPDATE OF t
 ), resumed AS (
     UPDATE turns t SET epoch = o.epoch, worker = o.worker, handed_over = false FROM open o WHERE t.id = o.id
@@ -59,7 +58,7 @@ WITH input AS MATERIALIZED (
     WHERE m.id = o.message_id AND m.state = 'processing'
     RETURNING o.n, m.attempts
 )
-SELECT l.n, v.attempts FROM locked l LEFT JOIN counted v ON v.n = l.n";
+SELECT n, NULL::bigint FROM locked UNION ALL SELECT n, attempts FROM counted";
 
 pub(crate) const RUN: &str = "-- record run
 WITH locked AS MATERIALIZED (
@@ -70,14 +69,16 @@ WITH locked AS MATERIALIZED (
     ORDER BY c.id
     FOR UPDATE OF c
 ), known AS (
-    UPDATE turns t SET run = l.run FROM locked l WHERE t.id = l.id AND t.state = 'started' RETURNING l.n
+    UPDATE turns t SET run = l.run FROM locked l WHERE t.id = l.id AND t.state IS NOT DISTINCT FROM 'started'
+    RETURNING l.n
 )
-SELECT l.n, CASE WHEN k.n IS NOT NULL THEN 1::bigint END FROM locked l LEFT JOIN known k ON k.n = l.n";
+SELECT n, NULL::bigint FROM locked UNION ALL SELECT n, 1 FROM known";
 
-/// One row for each item whose lease holds; with a number if it was also done.
+/// One row for each item whose lease holds, and one with a number if it was also done.
 type Rows = Vec<(i64, Option<i64>)>;
 
-fn answers(items: usize, rows: Rows, refusal: impl Fn(i64) -> StoreError) -> Vec<Each<Fenced<u32>>> {
+fn answers(items: usize, mut rows: Rows, refusal: impl Fn(i64) -> StoreError) -> Vec<Each<Fenced<u32>>> {
+    rows.sort_by_key(|(_, done)| done.is_some());
     let answer = |(n, done): (i64, Option<i64>)| {
         (n, done.ok_or_else(|| refusal(n)).and_then(|attempts| Ok(Fenced::Done(count(attempts)?))))
     };

@@ -1,0 +1,172 @@
+//! The auditor's questions: which rows contradict each other, and what is overdue.
+//!
+//! Every accepted message is in one terminal state, or moves within its limit. Each question below looks for rows that
+//! break that, in one statement and so in one snapshot; the steps on a message's way change all rows that belong
+//! together in one transaction, so none of them is ever seen half done. The SQL is the same for both databases.
+//!
+//! What cannot be asked: whether an answer without a response row had text. Turns do not keep the text; the
+//! response is written in the statement that ends the turn.
+
+use std::time::Duration;
+
+use broca_core::clock::micros;
+use serde::Serialize;
+use sqlx::types::Uuid;
+
+use crate::{Store, StoreError, db::Db};
+
+/// Ids that are given of each kind.
+const FIRST: usize = 10;
+
+/// How long something may take before it counts as overdue.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditLimits {
+    /// For whatever should happen by itself: a sweep, a retry whose time has come, a publish.
+    pub overdue: Duration,
+    /// For a message from its acceptance to its end; `None` is no limit.
+    pub max_age: Option<Duration>,
+}
+
+/// Rows of one kind that should not be there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Irregular {
+    pub kind: Irregularity,
+    pub count: i64,
+    /// The oldest ones.
+    pub first: Vec<Uuid>,
+}
+
+macro_rules! questions {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $sql:literal;)*) => {
+        /// What can be wrong. The ids are those of messages, of conversations, of answers or of owed publishes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+        pub enum Irregularity { $($(#[$doc])* #[serde(rename = $name)] $variant),* }
+
+        impl Irregularity {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// `now`, `late` and `old` are the database's time, and that time less the two limits.
+            fn sql(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!(
+                        "-- audit ", $name, "
+WITH clock AS (SELECT CAST($1 AS bigint) AS now, CAST($2 AS bigint) AS late, CAST($3 AS bigint) AS old),
+found AS (", $sql, ")
+SELECT id, (SELECT count(*) FROM found) AS total FROM found ORDER BY at, id LIMIT $4"
+                    )),*
+                }
+            }
+        }
+    };
+}
+
+questions! {
+    /// Messages that are not over, in a place that their conversation has left behind: nobody will look at them.
+    PassedOver = "passed-over",
+    "SELECT m.id, m.received_at AS at
+     FROM messages m JOIN conversations c ON c.id = m.conversation_id
+     WHERE m.state IN ('received', 'processing') AND m.seq <= c.head";
+
+    /// Messages that are worked on, by nobody: no turn is open and no worker holds the conversation.
+    NoTurn = "no-turn",
+    "SELECT m.id, m.received_at AS at
+     FROM clock CROSS JOIN messages m JOIN conversations c ON c.id = m.conversation_id
+     WHERE m.state = 'processing' AND (c.owner IS NULL OR c.lease_until <= clock.now)
+       AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'started')";
+
+    /// Conversations with work that are neither held nor parked, and that no sweep has woken for too long.
+    Forgotten = "forgotten",
+    "SELECT c.id, c.wake_at AS at
+     FROM clock CROSS JOIN conversations c
+     WHERE c.head < c.tail AND c.wake_at <= clock.late AND c.not_before <= clock.late
+       AND (c.owner IS NULL OR c.lease_until <= clock.late)";
+
+    /// Conversations that count work which is not there: they never come to rest, and never wake anybody.
+    EmptyQueue = "empty-queue",
+    "SELECT c.id, c.wake_at AS at
+     FROM clock CROSS JOIN conversations c
+     WHERE c.head < c.tail AND (c.owner IS NULL OR c.lease_until <= clock.now)
+       AND NOT EXISTS (SELECT 1 FROM messages m
+                       WHERE m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing'))";
+
+    /// Messages that are over, with a turn that is still open.
+    OpenTurn = "open-turn",
+    "SELECT m.id, t.started_at AS at
+     FROM turns t JOIN messages m ON m.id = t.message_id
+     WHERE t.state = 'started' AND m.state NOT IN ('received', 'processing', 'held')";
+
+    /// Completed messages that no agent answered.
+    Unanswered = "unanswered",
+    "SELECT m.id, m.received_at AS at
+     FROM messages m
+     WHERE m.state = 'completed'
+       AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'answered')";
+
+    /// Conversations whose worker has been silent for too long, and that nobody took over.
+    DeadLease = "dead-lease",
+    "SELECT c.id, c.lease_until AS at
+     FROM clock CROSS JOIN conversations c
+     WHERE c.owner IS NOT NULL AND c.lease_until <= clock.late";
+
+    /// Answers that are first in their chat, are due, and that no plugin process has taken up.
+    Undelivered = "undelivered",
+    "SELECT r.id, r.created_at AS at
+     FROM clock CROSS JOIN responses r
+     WHERE r.open AND r.created_at <= clock.late AND r.not_before <= clock.late AND r.lease_until <= clock.late
+       AND NOT EXISTS (SELECT 1 FROM responses e WHERE e.open AND e.lane = r.lane AND e.ord < r.ord)";
+
+    /// Publishes that the broker has not confirmed for too long.
+    Unpublished = "unpublished",
+    "SELECT o.id, o.created_at AS at FROM clock CROSS JOIN outbox o WHERE o.created_at <= clock.late";
+
+    /// Messages that are not over and older than the limit, though nothing else is wrong with them.
+    TooOld = "too-old",
+    "SELECT m.id, m.received_at AS at
+     FROM clock CROSS JOIN messages m
+     WHERE m.state IN ('received', 'processing') AND m.received_at <= clock.old";
+}
+
+impl Store {
+    /// Asks all of it, in the order of [`Irregularity::ALL`]; kinds of which there are none are left out. Reads
+    /// every message: for people and for a monitor's minute, not for every second.
+    pub async fn audit(&self, limits: &AuditLimits) -> Result<Vec<Irregular>, StoreError> {
+        let now = self.now_micros().await?;
+        let late = now.saturating_sub(micros(limits.overdue));
+        let old = limits.max_age.map_or(i64::MIN, |age| now.saturating_sub(micros(age)));
+        let mut irregular = Vec::new();
+        for kind in Irregularity::ALL.iter().copied() {
+            let rows = self.ask(kind, [now, late, old]).await?;
+            if let Some((_, count)) = rows.first().copied() {
+                irregular.push(Irregular { kind, count, first: rows.into_iter().map(|(id, _)| id).collect() });
+            }
+        }
+        Ok(irregular)
+    }
+
+    async fn ask(&self, kind: Irregularity, [now, late, old]: [i64; 3]) -> Result<Vec<(Uuid, i64)>, StoreError> {
+        let first = i64::try_from(FIRST).unwrap_or(i64::MAX);
+        Ok(match &self.db {
+            Db::Pg(pg) => {
+                let query = sqlx::query_as(kind.sql()).bind(now).bind(late).bind(old).bind(first);
+                query.fetch_all(&pg.pool).await?
+            }
+            Db::Lite(lite) => {
+                let query = sqlx::query_as(kind.sql()).bind(now).bind(late).bind(old).bind(first);
+                query.fetch_all(&lite.reader).await?
+            }
+        })
+    }
+
+    async fn now_micros(&self) -> Result<i64, StoreError> {
+        const NOW_LITE: &str = concat!("SELECT ", crate::lite::now!());
+        let (now,): (i64,) = match &self.db {
+            Db::Pg(pg) => sqlx::query_as("SELECT broca_now()").fetch_one(&pg.pool).await?,
+            Db::Lite(lite) => sqlx::query_as(NOW_LITE).fetch_one(&lite.reader).await?,
+        };
+        Ok(now)
+    }
+}
