@@ -1,3 +1,4 @@
 //! What operators do, once: the command line, and later other front ends, are thin callers of these.
 
+pub mod check;
 pub mod status;

@@ -68,6 +68,7 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Migrate(args) => commands::migrate::run(app, &args).await,
         Command::Nats(command) => commands::nats::run(app, &command).await,
         Command::Config(command) => commands::config::run(app, &command),
+        Command::Check(args) => commands::check::run(app, &args).await,
         Command::Status(args) => commands::status::run(app, &args).await,
         Command::Send(args) => commands::send::run(app, &args).await,
         Command::Chat(args) => commands::chat::run(app, &args).await,

@@ -107,6 +107,8 @@ pub(crate) enum Command {
     /// The settings
     #[command(subcommand)]
     Config(commands::config::Command),
+    /// Is every message over or on its way? For monitors, and after an outage
+    Check(commands::check::Args),
     /// What waits, what runs, what failed
     Status(commands::status::Args),
     /// Sends one message as a person of the `cli` platform and waits for the answer

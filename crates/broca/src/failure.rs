@@ -28,11 +28,22 @@ pub(crate) struct Failure {
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// Everything is said already, and this is the exit code.
+    said: Option<u8>,
 }
 
 impl Failure {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self { code, message: message.into(), hint: None, said: None }
+    }
+
+    /// The end of a command whose result says what is wrong, e.g. `broca check`.
+    pub(crate) fn said(exit_code: u8) -> Self {
+        Self { said: Some(exit_code), ..Self::new(Code::Failure, "see above") }
+    }
+
+    pub(crate) fn is_said(&self) -> bool {
+        self.said.is_some()
     }
 
     /// What a person should do next.
@@ -41,7 +52,7 @@ impl Failure {
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.code as u8)
+        ExitCode::from(self.said.unwrap_or(self.code as u8))
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {

@@ -24,6 +24,8 @@ use crate::{
     output::{Format, Output},
 };
 
+/// A monitoring plugin's exit code for "could not find out".
+const UNKNOWN: u8 = 3;
 /// Threads that block (a terminal's read) do not keep the process for longer than this.
 const THREADS_GRACE: Duration = Duration::from_secs(1);
 
@@ -33,11 +35,14 @@ fn main() -> ExitCode {
         Err(error) => return not_understood(&error),
     };
     let output = Output { format: cli.global.format() };
+    let is_check = matches!(cli.command, cli::Command::Check(_));
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_said() => failure.exit_code(),
         Err(failure) => {
             report(&failure, output);
-            failure.exit_code()
+            // To a monitor, a check that could not ask is neither good nor bad.
+            if is_check { ExitCode::from(UNKNOWN) } else { failure.exit_code() }
         }
     }
 }

@@ -17,7 +17,7 @@ fn every_subcommand_has_help_on_standard_output() {
     let (code, help, _) = ends(dir.path(), &["--help"]);
     assert_eq!(code, 0);
     for command in
-        ["up", "worker", "plugin", "migrate", "nats", "config", "status", "send", "chat", "message", "demo", "bench"]
+        ["up", "worker", "plugin", "migrate", "nats", "config", "check", "status", "send", "chat", "message", "demo", "bench"]
     {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");
         let (code, text, _) = ends(dir.path(), &[command, "--help"]);
@@ -37,6 +37,22 @@ fn a_wrong_command_line_is_exit_code_2_also_in_json() {
         let error: serde_json::Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!((code, &error["error"]["code"]), (2, &"usage".into()));
     }
+}
+
+#[test]
+fn check_speaks_and_ends_as_monitoring_plugins_do() {
+    let dir = tempdir().unwrap();
+    let (code, _, stderr) = ends(dir.path(), &["check"]);
+    assert_eq!(code, 3, "a database without tables cannot be asked: {stderr}");
+    assert!(stderr.contains("broca migrate"), "{stderr}");
+    ends(dir.path(), &["migrate"]);
+    let (code, stdout, stderr) = ends(dir.path(), &["check"]);
+    let line = "BROCA OK - every message is over or on its way | orphans=0\n";
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, line, ""));
+    let (code, value) = json(dir.path(), &["check", "--overdue", "5s", "--max-age", "1h"]);
+    assert_eq!((code, &value["status"], &value["orphans"]), (0, &"ok".into(), &0.into()));
+    let (code, _, _) = ends(dir.path(), &["check", "--database-url", "postgres://nobody@127.0.0.1:1/none"]);
+    assert_eq!(code, 3);
 }
 
 #[test]
