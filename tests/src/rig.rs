@@ -7,12 +7,14 @@ use std::{
 };
 
 use broca_bus::{Bus, BusOptions};
+use broca_core::OutboxId;
 use broca_rehearsal::{
     letta::{LettaScript, ScriptedLetta},
     platform::{PlatformScript, ScriptedPlatform},
 };
 use broca_servers::{NatsServer, Postgres};
 use broca_store::{Store, StoreOptions};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -184,6 +186,21 @@ impl Rig {
     /// Where the `cli` plugin of this rig listens.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("data/cli.sock")
+    }
+
+    /// Stops a process where it does not hold SQLite's write lock: a file lock does not run out as a lease does, and
+    /// a stopped process that has it stops every other writer, which is not what is tested.
+    pub async fn freeze(&self, process: &Process) {
+        let store = self.store().await;
+        loop {
+            process.signal(Signal::SIGSTOP);
+            // Forgets an outbox row that does not exist: a write that changes nothing.
+            let write = store.outbox_done(OutboxId::new());
+            if let Ok(written) = tokio::time::timeout(Duration::from_millis(500), write).await {
+                return written.expect("the database takes a write");
+            }
+            process.signal(Signal::SIGCONT);
+        }
     }
 
     /// `people` write `each` messages, taking turns. The texts are unique: `u03-m007`.

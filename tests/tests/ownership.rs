@@ -21,7 +21,7 @@ async fn a_stopped_worker_comes_back_late(database: Database) {
         async move { running >= 4 }
     })
     .await;
-    first.signal(Signal::SIGSTOP);
+    rig.freeze(&first).await;
     let mut second = rig.worker("second");
 
     // The second worker takes over once the leases have run out, and finds the first one's turns at the agent.
