@@ -79,11 +79,15 @@ id!(
     OutboxId
 );
 id!(
+    /// A list of messages and answers that an operator is about to replay.
+    PlanId
+);
+id!(
     /// The key of order: one agent and one scope key.
     ConversationId
 );
 
-time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId);
+time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId);
 
 impl ConversationId {
     const NAMESPACE: Uuid = Uuid::from_u128(0x8b5c_1f2e_7a64_4c0e_9d0b_b40c_a000_0001);

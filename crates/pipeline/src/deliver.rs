@@ -188,7 +188,8 @@ async fn ask(deliverer: &Deliverer, dispatch: &Dispatch) -> Option<DeliveryEnd> 
 }
 
 fn again(policy: &RetryPolicy, dispatch: &Dispatch, after: Option<Duration>, failure: Failure) -> DeliveryEnd {
-    match policy.decide(dispatch.response.attempt, dispatch.age, after) {
+    let spent = dispatch.response.attempt.saturating_sub(dispatch.attempts_before);
+    match policy.decide(spent, dispatch.age, after) {
         Decision::RetryAfter(delay) => DeliveryEnd::Retry { failure, delay },
         Decision::GiveUp(why) => DeliveryEnd::Dead(Failure::new(failure.class, format!("{} ({why})", failure.reason))),
     }

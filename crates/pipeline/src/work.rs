@@ -136,8 +136,9 @@ async fn one(
     }
     let route = resolve(worker, &message);
     let budget = route.retry.max_attempts + if open.is_some() { EXTRA_RECOVERIES } else { 0 };
-    let (turn, end) = if message.attempts >= budget {
-        let reason = format!("{} attempts were started and none came to an end", message.attempts);
+    let spent = message.attempts.saturating_sub(message.attempts_before);
+    let (turn, end) = if spent >= budget {
+        let reason = format!("{spent} attempts were started and none came to an end");
         let failure = Failure::new(FailureClass::Exhausted, reason);
         (open.map(|t| t.id), End::Failed { failure, turn_unknown: true })
     } else if route.mode == Mode::Listen && open.is_none() {
@@ -164,6 +165,7 @@ fn resolve(worker: &Worker, message: &PendingMessage) -> Resolved {
 
 /// The one place where an outcome becomes a state.
 fn decide(route: &Resolved, message: &PendingMessage, attempt: u32, outcome: TurnOutcome) -> End {
+    let spent = attempt.saturating_sub(message.attempts_before);
     match outcome {
         TurnOutcome::Answered(answer) => {
             let response = answer.joined().map(|text| NewResponse { id: ResponseId::new(), text });
@@ -171,7 +173,7 @@ fn decide(route: &Resolved, message: &PendingMessage, attempt: u32, outcome: Tur
         }
         TurnOutcome::Dead(failure) => End::Failed { failure, turn_unknown: false },
         TurnOutcome::Unknown(failure) => End::Failed { failure, turn_unknown: true },
-        TurnOutcome::Retry { after, failure } => match route.retry.decide(attempt, message.age, after) {
+        TurnOutcome::Retry { after, failure } => match route.retry.decide(spent, message.age, after) {
             Decision::RetryAfter(delay) => End::Retry { failure, delay },
             Decision::GiveUp(why) => {
                 let reason = format!("{} ({why})", failure.reason);

@@ -34,12 +34,14 @@ pub(crate) struct PendingRow {
     id: Uuid,
     seq: i64,
     attempts: i64,
+    attempts_before: i64,
     instance: String,
     route: String,
     chat_id: Option<String>,
     is_group: bool,
     text: String,
     received_at: i64,
+    replayed_at: Option<i64>,
     now: i64,
     trace: Option<String>,
     profile_id: Uuid,
@@ -77,6 +79,7 @@ impl PendingRow {
             id: MessageId(self.id),
             seq: self.seq,
             attempts: count(self.attempts)?,
+            attempts_before: count(self.attempts_before)?,
             instance: parsed::<Instance>(&self.instance)?,
             route: self.route,
             chat_id: self.chat_id,
@@ -92,7 +95,7 @@ impl PendingRow {
                 metadata: self.metadata.0,
             },
             received_at: Timestamp(self.received_at),
-            age: elapsed(self.now - self.received_at),
+            age: elapsed(self.now - self.replayed_at.unwrap_or(self.received_at)),
             trace: trace(self.trace.as_deref()),
         })
     }
@@ -181,7 +184,9 @@ pub(crate) struct DeliveryRow {
     message_id: Uuid,
     text: String,
     attempts: i64,
+    attempts_before: i64,
     created_at: i64,
+    replayed_at: Option<i64>,
     chat_id: Option<String>,
     attributes: Json<serde_json::Value>,
     trace: Option<String>,
@@ -227,7 +232,8 @@ impl DeliveryRow {
                 metadata: self.metadata.0,
             },
             message: MessageId(self.message_id),
-            age: elapsed(self.now - self.created_at),
+            attempts_before: count(self.attempts_before)?,
+            age: elapsed(self.now - self.replayed_at.unwrap_or(self.created_at)),
         })
     }
 }

@@ -15,11 +15,12 @@ use crate::{
 macro_rules! fetch {
     ($store:expr, $method:ident, $row:ty, $sql:expr $(, $argument:expr)*) => {
         match &$store.db {
-            Db::Pg(pg) => sqlx::query_as::<_, $row>($sql)$(.bind($argument))*.$method(&pg.pool).await,
-            Db::Lite(lite) => sqlx::query_as::<_, $row>($sql)$(.bind($argument))*.$method(&lite.reader).await,
+            crate::db::Db::Pg(pg) => sqlx::query_as::<_, $row>($sql)$(.bind($argument))*.$method(&pg.pool).await,
+            crate::db::Db::Lite(lite) => sqlx::query_as::<_, $row>($sql)$(.bind($argument))*.$method(&lite.reader).await,
         }
     };
 }
+pub(crate) use fetch;
 
 pub(crate) const MESSAGE: &str = "-- message
 SELECT m.id, m.state, m.instance, m.platform, p.platform_user_id, p.user_id, m.conversation_id, m.seq, m.route, c.agent,
@@ -162,6 +163,7 @@ impl Message {
             finished_at: self.finished_at.map(Timestamp),
             turns,
             responses,
+            replays: Vec::new(),
         })
     }
 }
@@ -174,7 +176,8 @@ impl Store {
         let responses = fetch!(self, fetch_all, Answer, RESPONSES, id.0)?;
         let turns = turns.into_iter().map(Turn::record).collect::<Result<_, _>>()?;
         let responses = responses.into_iter().map(Answer::record).collect::<Result<_, _>>()?;
-        Ok(Some(message.record(turns, responses)?))
+        let replays = self.replays_of(id).await?;
+        Ok(Some(MessageRecord { replays, ..message.record(turns, responses)? }))
     }
 
     /// The latest `limit` messages of a person on one platform, oldest first.

@@ -106,6 +106,8 @@ pub struct PendingMessage {
     pub seq: i64,
     /// Attempts started so far, resumed ones included.
     pub attempts: u32,
+    /// Of these, the ones before the last replay: they count against no budget.
+    pub attempts_before: u32,
     pub instance: Instance,
     pub route: String,
     pub chat_id: Option<String>,
@@ -113,7 +115,7 @@ pub struct PendingMessage {
     pub text: String,
     pub profile: Profile,
     pub received_at: Timestamp,
-    /// Its age by the database's clock.
+    /// The time since it was accepted or last replayed, by the database's clock.
     pub age: Duration,
     pub trace: Option<TraceParent>,
 }
@@ -228,7 +230,9 @@ pub struct Dispatch {
     pub response: Response,
     pub profile: Profile,
     pub message: MessageId,
-    /// Its age by the database's clock.
+    /// Attempts before the last replay: they count against no budget.
+    pub attempts_before: u32,
+    /// The time since it was written or last replayed, by the database's clock.
     pub age: Duration,
 }
 
@@ -284,6 +288,8 @@ pub struct MessageRecord {
     pub finished_at: Option<Timestamp>,
     pub turns: Vec<TurnRecord>,
     pub responses: Vec<ResponseRecord>,
+    /// Oldest first.
+    pub replays: Vec<crate::ReplayRecord>,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]

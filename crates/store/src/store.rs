@@ -264,7 +264,7 @@ impl Store {
         }
     }
 
-    async fn once<O: Operation>(&self, item: O::Item) -> Result<O::Output, StoreError> {
+    pub(crate) async fn once<O: Operation>(&self, item: O::Item) -> Result<O::Output, StoreError> {
         let mut answers = Session::new(self.db.clone(), None).run::<O>(&[item]).await;
         answers.pop().unwrap_or_else(|| Err(StoreError::Unreadable(format!("{} gave no answer", O::NAME))))
     }

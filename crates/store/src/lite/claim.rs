@@ -28,7 +28,8 @@ WHERE conversations.id = unhex(j.value ->> 'id')";
 /// A page ends before the place of the first message that does not fit on it.
 pub(crate) const PENDING: &str = concat!(
     "-- pending
-SELECT m.conversation_id, m.id, m.seq, m.attempts, m.instance, m.route, m.chat_id, m.is_group, m.text, m.received_at, ",
+SELECT m.conversation_id, m.id, m.seq, m.attempts, m.attempts_before, m.instance, m.route, m.chat_id, m.is_group,
+       m.text, m.received_at, m.replayed_at, ",
     now!(),
     " AS now, m.trace, m.profile_id,
        p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,

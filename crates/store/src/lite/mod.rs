@@ -62,6 +62,7 @@ mod tests {
     async fn hot_statements_look_rows_up_by_key() {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         conn.execute(include_str!("../../../../migrations/sqlite/0001_initial.sql")).await.unwrap();
+        conn.execute(include_str!("../../../../migrations/sqlite/0002_replay.sql")).await.unwrap();
         let statements = [
             ingest::SEEN,
             ingest::PROFILES,

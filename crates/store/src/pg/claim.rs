@@ -45,7 +45,8 @@ FROM (SELECT broca_now() AS now) clock
 CROSS JOIN unnest($1::uuid[], $2::bigint[]) AS l (id, epoch)
 JOIN conversations c ON c.id = l.id AND c.epoch = l.epoch AND c.owner IS NOT NULL
 CROSS JOIN LATERAL (
-    SELECT conversation_id, id, seq, attempts, instance, route, chat_id, is_group, text, received_at, trace, profile_id
+    SELECT conversation_id, id, seq, attempts, attempts_before, instance, route, chat_id, is_group, text, received_at,
+           replayed_at, trace, profile_id
     FROM messages
     WHERE conversation_id = c.id AND seq > c.head AND state IN ('received', 'processing')
     ORDER BY seq LIMIT $3

@@ -58,7 +58,10 @@ async fn migrating_twice_applies_nothing(home: Home) {
 async fn a_database_without_tables_says_what_to_do(home: Home) {
     home.sql("DROP TABLE _sqlx_migrations").await;
     let error = home.store.check_migrated().await.unwrap_err();
-    assert!(matches!(&error, StoreError::NotMigrated { missing } if missing == &["0001_initial", "0002_replay"]), "{error}");
+    assert!(
+        matches!(&error, StoreError::NotMigrated { missing } if missing == &["0001_initial", "0002_replay"]),
+        "{error}"
+    );
     assert!(error.to_string().ends_with("run `broca migrate`"));
 }
 

@@ -1,0 +1,376 @@
+//! Replay: an old row takes the road again.
+//!
+//! One call replays the next item of a plan, in one transaction with the item's outcome: an item is applied at most
+//! once, whoever runs the plan and however often, and two who run it at once take turns in its order.
+//!
+//! - Stage `turn`: the message gets a new place at the tail of its conversation, under the lock of the conversation's
+//!   row as an accepted one does, and its wake is owed again.
+//! - Stage `delivery`: the answer gets a new place at the end of its lane. Its old place is gone: answers behind it were
+//!   delivered since it was given up. With the old `ord` it would hold up every open answer of the lane, and overtake
+//!   one under way; at the end it waits for what is open now and nothing waits for it but what comes later.
+//!
+//! No attempt is deleted and no number is given twice: `attempts_before` remembers how many there were, and budgets
+//! count from there, and their age from `replayed_at`. A late end of an attempt from before therefore still finds
+//! nothing that it fits.
+
+use broca_core::{MessageId, MessageState, OutboxId, PlanId, ResponseId, ResponseState, Timestamp};
+use serde::Serialize;
+use sqlx::types::Uuid;
+
+use crate::{
+    PlanItem, Stage, Store, StoreError,
+    dead_letters::{CloseLetter, close},
+    decode::{count, parsed},
+    plans::{self, ItemRow},
+    reading::fetch,
+    tx::{Tx, ask, change, operation},
+};
+
+/// What a call of [`Store::replay_next`] did.
+#[derive(Clone, Debug)]
+pub enum Replayed {
+    /// One item: its `outcome` says whether it was replayed or skipped.
+    Item(PlanItem),
+    /// Every item of the plan has its outcome.
+    Over,
+    /// There is something left to do, but the plan is too old: what it showed may not be so any more.
+    Expired {
+        at: Timestamp,
+    },
+    Unknown,
+}
+
+/// One replay that was made, and what it overwrote.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReplayRecord {
+    pub stage: Stage,
+    pub response_id: Option<ResponseId>,
+    pub plan_id: PlanId,
+    pub actor: String,
+    pub at: Timestamp,
+    pub was_state: String,
+    pub class: Option<String>,
+    pub reason: Option<String>,
+    /// Attempts at this stage until then.
+    pub attempts: u32,
+    /// What the message said before it was edited.
+    pub was_text: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Next {
+    plan: PlanId,
+    actor: String,
+}
+
+pub(crate) const LOCK_PLAN: &str = "-- replay: lock plan
+SELECT id FROM replay_plans WHERE id = $1 FOR UPDATE";
+
+pub(crate) const EXPIRES: &str = "-- replay: plan
+SELECT expires_at FROM replay_plans WHERE id = $1";
+
+async fn step(tx: &mut Tx<'_>, next: &Next) -> Result<Replayed, StoreError> {
+    tx.lock(LOCK_PLAN, next.plan.0).await?;
+    let now = tx.now().await?;
+    let Some((expires,)) = ask!(tx, fetch_optional, (i64,), EXPIRES, next.plan.0)? else {
+        return Ok(Replayed::Unknown);
+    };
+    let Some(item) = plans::next(tx, next.plan).await? else { return Ok(Replayed::Over) };
+    if expires <= now {
+        return Ok(Replayed::Expired { at: Timestamp(expires) });
+    }
+    let skipped = match (parsed(&item.stage)?, item.response_id) {
+        (Stage::Turn, _) => turn(tx, next, &item, now).await?,
+        (Stage::Delivery, Some(response)) => delivery(tx, next, (&item, response), now).await?,
+        (Stage::Delivery, None) => Some("it has no answer that could be delivered".to_owned()),
+    };
+    Ok(Replayed::Item(item.ended(tx, next.plan, skipped, now).await?))
+}
+
+operation!(Step: Next => Replayed, "replay", step);
+
+pub(crate) const LOCK_CONVERSATION: &str = "-- replay: lock conversation
+SELECT c.id FROM messages m JOIN conversations c ON c.id = m.conversation_id WHERE m.id = $1 FOR UPDATE OF c";
+
+pub(crate) const MESSAGE: &str = "-- replay: message
+SELECT m.state, m.replays, m.class, m.reason, m.seq, m.attempts, m.text, m.instance, m.conversation_id,
+       EXISTS (SELECT 1 FROM responses r WHERE r.message_id = m.id AND r.open) AS answering
+FROM messages m WHERE m.id = $1";
+
+/// As for an accepted message: the sweep wakes it at once, unless somebody holds the conversation or it is parked.
+pub(crate) const PLACE: &str = "-- replay: place
+UPDATE conversations
+SET tail = tail + 1,
+    wake_at = CASE WHEN head < tail THEN wake_at WHEN not_before > $2 THEN not_before ELSE $2 END
+WHERE id = $1
+RETURNING tail";
+
+pub(crate) const REOPEN_MESSAGE: &str = "-- replay: reopen message
+UPDATE messages
+SET state = 'received', class = NULL, reason = NULL, finished_at = NULL, seq = $3, first_seq = COALESCE(first_seq, seq),
+    text = COALESCE($4, text), replays = replays + 1, attempts_before = attempts, replayed_at = $5
+WHERE id = $1 AND state = $2";
+
+#[derive(sqlx::FromRow)]
+struct Message {
+    state: String,
+    replays: i64,
+    class: Option<String>,
+    reason: Option<String>,
+    seq: i64,
+    attempts: i64,
+    text: String,
+    instance: String,
+    conversation_id: Uuid,
+    answering: bool,
+}
+
+impl Message {
+    /// Why it is not replayed.
+    fn refusal(&self, item: &ItemRow) -> Result<Option<String>, StoreError> {
+        let state: MessageState = parsed(&self.state)?;
+        Ok(match state.to(MessageState::Received) {
+            _ if self.replays != item.round => Some("it was replayed since the plan was made".to_owned()),
+            _ if !state.is_terminal() => Some(format!("it is {state}: only what has ended is replayed")),
+            Err(refused) => Some(refused.to_string()),
+            Ok(_) if self.answering => Some("an answer of it is still on its way".to_owned()),
+            Ok(_) => None,
+        })
+    }
+}
+
+/// Says why it was skipped.
+async fn turn(tx: &mut Tx<'_>, next: &Next, item: &ItemRow, now: i64) -> Result<Option<String>, StoreError> {
+    let id = item.message_id;
+    tx.lock(LOCK_CONVERSATION, id).await?;
+    let Some(message) = ask!(tx, fetch_optional, Message, MESSAGE, id)? else {
+        return Ok(Some("there is no such message any more".to_owned()));
+    };
+    let refusal = message.refusal(item)?;
+    if refusal.is_some() {
+        return Ok(refusal);
+    }
+    let (tail,) = ask!(tx, fetch_one, (i64,), PLACE, message.conversation_id, now)?;
+    let moved = change!(tx, REOPEN_MESSAGE, id, message.state.as_str(), tail, item.text.as_deref(), now)?;
+    moved_one(moved, id)?;
+    owe(tx, Stage::Turn, &message.instance, (id, message.conversation_id, None), now).await?;
+    let history = History {
+        state: &message.state,
+        class: message.class.as_deref(),
+        reason: message.reason.as_deref(),
+        seq: message.seq,
+        attempts: message.attempts,
+        text: item.text.as_ref().map(|_| message.text.as_str()),
+    };
+    record(tx, next, item, history, now).await?;
+    change!(tx, CLOSE_ANSWERS, id, next.actor.as_str(), now)?;
+    Ok(None)
+}
+
+/// What failed of the answers before is no letter any more.
+pub(crate) const CLOSE_ANSWERS: &str = "-- replay: close letters of older answers
+INSERT INTO letters_closed (subject_id, round, stage, message_id, how, actor, closed_at)
+SELECT id, replays, 'delivery', message_id, 'replayed', $2, $3
+FROM responses WHERE message_id = $1 AND state IN ('dead', 'unknown')
+ON CONFLICT DO NOTHING";
+
+pub(crate) const LOCK_RESPONSE: &str = "-- replay: lock answer
+SELECT id FROM responses WHERE id = $1 FOR UPDATE";
+
+pub(crate) const RESPONSE: &str = "-- replay: answer
+SELECT r.state, r.replays, r.class, r.reason, m.seq, r.attempts, r.instance, r.conversation_id,
+       m.replayed_at IS NOT NULL AND m.replayed_at > r.created_at AS superseded
+FROM responses r JOIN messages m ON m.id = r.message_id WHERE r.id = $1 AND r.message_id = $2";
+
+pub(crate) const REOPEN_RESPONSE_PG: &str = "-- replay: reopen answer
+UPDATE responses
+SET ord = nextval('responses_ord'), state = 'pending', open = TRUE, class = NULL, reason = NULL, receipt = NULL, host = NULL,
+    lease_until = 0, not_before = 0, started_at = NULL, finished_at = NULL,
+    replays = replays + 1, attempts_before = attempts, replayed_at = $3
+WHERE id = $1 AND state = $2";
+
+/// The next `ord` that is given out is greater than the greatest in the table, this one included.
+pub(crate) const REOPEN_RESPONSE_LITE: &str = "-- replay: reopen answer
+UPDATE responses
+SET ord = (SELECT max(ord) + 1 FROM responses), state = 'pending', open = TRUE, class = NULL, reason = NULL,
+    receipt = NULL, host = NULL, lease_until = 0, not_before = 0, started_at = NULL, finished_at = NULL,
+    replays = replays + 1, attempts_before = attempts, replayed_at = $3
+WHERE id = $1 AND state = $2";
+
+#[derive(sqlx::FromRow)]
+struct Response {
+    state: String,
+    replays: i64,
+    class: Option<String>,
+    reason: Option<String>,
+    seq: i64,
+    attempts: i64,
+    instance: String,
+    conversation_id: Uuid,
+    superseded: bool,
+}
+
+impl Response {
+    fn refusal(&self, item: &ItemRow) -> Result<Option<String>, StoreError> {
+        let state: ResponseState = parsed(&self.state)?;
+        Ok(match state.to(ResponseState::Pending) {
+            _ if self.replays != item.round => Some("it was replayed since the plan was made".to_owned()),
+            _ if self.superseded => Some("its message was replayed, and a newer answer counts".to_owned()),
+            _ if !state.is_terminal() => Some(format!("its answer is {state}: only what has ended is replayed")),
+            Err(refused) => Some(refused.to_string()),
+            Ok(_) => None,
+        })
+    }
+}
+
+/// Says why it was skipped.
+async fn delivery(
+    tx: &mut Tx<'_>,
+    next: &Next,
+    (item, id): (&ItemRow, Uuid),
+    now: i64,
+) -> Result<Option<String>, StoreError> {
+    tx.lock(LOCK_RESPONSE, id).await?;
+    let Some(response) = ask!(tx, fetch_optional, Response, RESPONSE, id, item.message_id)? else {
+        return Ok(Some("there is no such answer any more".to_owned()));
+    };
+    let refusal = response.refusal(item)?;
+    if refusal.is_some() {
+        return Ok(refusal);
+    }
+    let reopen = tx.either(REOPEN_RESPONSE_PG, REOPEN_RESPONSE_LITE);
+    let moved = change!(tx, reopen, id, response.state.as_str(), now)?;
+    moved_one(moved, id)?;
+    owe(tx, Stage::Delivery, &response.instance, (item.message_id, response.conversation_id, Some(id)), now).await?;
+    let history = History {
+        state: &response.state,
+        class: response.class.as_deref(),
+        reason: response.reason.as_deref(),
+        seq: response.seq,
+        attempts: response.attempts,
+        text: None,
+    };
+    record(tx, next, item, history, now).await?;
+    Ok(None)
+}
+
+/// The lock above makes anything else impossible, unless somebody writes rows by hand.
+fn moved_one(rows: u64, id: Uuid) -> Result<(), StoreError> {
+    if rows == 1 { Ok(()) } else { Err(StoreError::Refused(format!("{id} changed its state under a lock"))) }
+}
+
+pub(crate) const OWE: &str = "-- replay: outbox
+INSERT INTO outbox (id, kind, instance, message_id, conversation_id, response_id, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// Under a fresh id: the broker knows the first publish's.
+async fn owe(
+    tx: &mut Tx<'_>,
+    stage: Stage,
+    instance: &str,
+    (message, conversation, response): (Uuid, Uuid, Option<Uuid>),
+    now: i64,
+) -> Result<(), StoreError> {
+    let kind = match stage {
+        Stage::Turn => "wake",
+        Stage::Delivery => "response",
+    };
+    change!(tx, OWE, OutboxId::new().0, kind, instance, message, conversation, response, now)?;
+    Ok(())
+}
+
+/// What the replay overwrites.
+struct History<'a> {
+    state: &'a str,
+    class: Option<&'a str>,
+    reason: Option<&'a str>,
+    seq: i64,
+    attempts: i64,
+    text: Option<&'a str>,
+}
+
+pub(crate) const RECORD: &str = "-- replay: history
+INSERT INTO replays (message_id, response_id, stage, plan_id, actor, was_state, class, reason, was_seq, attempts,
+                     was_text, replayed_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+
+async fn record(tx: &mut Tx<'_>, next: &Next, item: &ItemRow, was: History<'_>, now: i64) -> Result<(), StoreError> {
+    change!(
+        tx,
+        RECORD,
+        item.message_id,
+        item.response_id,
+        item.stage.as_str(),
+        next.plan.0,
+        next.actor.as_str(),
+        was.state,
+        was.class,
+        was.reason,
+        was.seq,
+        was.attempts,
+        was.text,
+        now,
+    )?;
+    // A stored, cancelled or answered message was no letter.
+    if ["failed", "dead", "unknown"].contains(&was.state) {
+        let letter = CloseLetter {
+            subject: item.response_id.unwrap_or(item.message_id),
+            round: item.round,
+            stage: parsed(&item.stage)?,
+            message: MessageId(item.message_id),
+            how: "replayed",
+            actor: next.actor.clone(),
+            note: None,
+        };
+        close(tx, &letter).await?;
+    }
+    Ok(())
+}
+
+pub(crate) const REPLAYS: &str = "-- replays of a message
+SELECT stage, response_id, plan_id, actor, replayed_at, was_state, class, reason, attempts, was_text
+FROM replays WHERE message_id = $1 ORDER BY replayed_at";
+
+#[derive(sqlx::FromRow)]
+struct Record {
+    stage: String,
+    response_id: Option<Uuid>,
+    plan_id: Uuid,
+    actor: String,
+    replayed_at: i64,
+    was_state: String,
+    class: Option<String>,
+    reason: Option<String>,
+    attempts: i64,
+    was_text: Option<String>,
+}
+
+impl Store {
+    /// Replays the next item of a plan, or finds that it must be skipped; either is recorded with it. May be called
+    /// while workers run, by several at once, and again after any error: what was done stays done.
+    ///
+    /// The publish is owed and not made: the sweeps of the workers and plugins bring it within a second.
+    pub async fn replay_next(&self, plan: PlanId, actor: &str) -> Result<Replayed, StoreError> {
+        self.once::<Step>(Next { plan, actor: actor.to_owned() }).await
+    }
+
+    /// How often and why a message was replayed, oldest first.
+    pub(crate) async fn replays_of(&self, message: MessageId) -> Result<Vec<ReplayRecord>, StoreError> {
+        let rows = fetch!(self, fetch_all, Record, REPLAYS, message.0)?;
+        let record = |row: Record| {
+            Ok(ReplayRecord {
+                stage: parsed(&row.stage)?,
+                response_id: row.response_id.map(ResponseId),
+                plan_id: PlanId(row.plan_id),
+                actor: row.actor,
+                at: Timestamp(row.replayed_at),
+                was_state: row.was_state,
+                class: row.class,
+                reason: row.reason,
+                attempts: count(row.attempts)?,
+                was_text: row.was_text,
+            })
+        };
+        rows.into_iter().map(record).collect()
+    }
+}
