@@ -23,7 +23,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The hot statements are long, join a small array to big tables by their keys, and run thousands of times a
 /// second: plan them once, and never by what a still empty table suggested. The timeouts turn a
 /// forgotten lock of somebody's console into a transient error.
-const PG_SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+pub(crate) const PG_SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
      SET enable_mergejoin = off; SET jit = off; SET lock_timeout = '5s'; SET statement_timeout = '30s'";
 
 #[derive(Clone, Debug)]

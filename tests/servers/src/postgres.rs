@@ -91,10 +91,17 @@ impl Postgres {
         self.reap();
     }
 
-    /// SIGKILL to the main process, whose children then end by themselves.
+    /// SIGKILL to the main process; returns when its children, which notice and end by themselves, are gone too.
     pub fn kill9(&mut self) {
+        let main = self.child.as_ref().map(Child::id);
+        let children = main.map(children_of).unwrap_or_default();
         self.signal(Signal::SIGKILL);
         self.reap();
+        let deadline = Instant::now() + READY_WITHIN;
+        while children.iter().any(|child| is_alive(child)) {
+            assert!(Instant::now() < deadline, "PostgreSQL's processes {children:?} outlived their parent");
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Starts again on the same port and data, after stopping it if it runs; returns when it is ready.
@@ -195,6 +202,16 @@ impl Drop for Postgres {
             child.wait().ok();
         }
     }
+}
+
+fn children_of(pid: u32) -> Vec<String> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().map(str::to_owned).collect()
+}
+
+/// One that ended may stay as a zombie where nobody reaps orphans, as in a container.
+fn is_alive(pid: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 fn postgres_user() -> (u32, u32) {

@@ -52,7 +52,7 @@ CROSS JOIN LATERAL (
     ORDER BY seq LIMIT $3
 ) m
 JOIN profiles p ON p.id = m.profile_id
-LEFT JOIN turns t ON t.message_id = m.id AND t.state = 'started'
+LEFT JOIN turns t ON t.message_id = m.id AND t.state IS NOT DISTINCT FROM 'started'
 ORDER BY m.conversation_id, m.seq";
 
 #[derive(sqlx::FromRow)]

@@ -30,7 +30,7 @@ input AS MATERIALIZED (
     FROM locked l, clock
     WHERE m.id = l.message_id
       AND l.turn_id IS NOT DISTINCT FROM (
-          SELECT t.id FROM turns t WHERE t.message_id = l.message_id AND t.state = 'started')
+          SELECT t.id FROM turns t WHERE t.message_id = l.message_id AND t.state IS NOT DISTINCT FROM 'started')
       AND m.id = (
           SELECT e.id FROM messages e
           WHERE e.conversation_id = l.conversation_id AND e.seq > l.head AND e.state IN ('received', 'processing')
@@ -73,7 +73,7 @@ SELECT n, released, now FROM ended, clock";
 
 pub(crate) const REFUSED: &str = "-- finish: refused
 SELECT m.state, t.id
-FROM messages m LEFT JOIN turns t ON t.message_id = m.id AND t.state = 'started'
+FROM messages m LEFT JOIN turns t ON t.message_id = m.id AND t.state IS NOT DISTINCT FROM 'started'
 WHERE m.id = $1 AND m.conversation_id = $2";
 
 /// One for each item whose lease holds, and one that says `released` if it was also done.

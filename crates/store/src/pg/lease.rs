@@ -35,7 +35,7 @@ WITH first AS MATERIALIZED (
     WHERE m.conversation_id = $1 AND m.seq > $2 AND m.state IN ('received', 'processing')
     ORDER BY m.seq LIMIT 1
 ), handed AS (
-    UPDATE turns t SET handed_over = true FROM first f WHERE t.message_id = f.id AND t.state = 'started'
+    UPDATE turns t SET handed_over = true FROM first f WHERE t.message_id = f.id AND t.state IS NOT DISTINCT FROM 'started'
 ), owed AS (
     INSERT INTO outbox (id, kind, instance, message_id, conversation_id, created_at)
     SELECT $3, 'wake', f.instance, f.id, $1, broca_now() FROM first f

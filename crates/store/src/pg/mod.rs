@@ -7,8 +7,8 @@
 //!   snapshot's version, and a row that fails it there is skipped without waiting.
 //! - A fence compares the epoch (or host and attempt) that an earlier, committed statement of the caller wrote: every
 //!   later snapshot has it, unless somebody took over, and then the fence must fail anyway.
-//! - A row that is named by its id is looked up by its id: `IS NOT DISTINCT FROM` keeps the planner from a partial or
-//!   wider index that its other conditions would fit, and that looked small when the plan was made.
+//! - A row that is named by its key is looked up by its key: `IS NOT DISTINCT FROM` keeps the planner from a partial or
+//!   wider index that other conditions would fit, and that it reads from end to end when it looked small at plan time.
 //! - What others may have added meanwhile (pending messages, the next answer of a lane) is read by a second statement.
 
 pub(crate) mod claim;
@@ -18,3 +18,63 @@ pub(crate) mod ingest;
 pub(crate) mod lease;
 pub(crate) mod outbox;
 pub(crate) mod turn;
+
+#[cfg(test)]
+mod tests {
+    use broca_servers::Postgres;
+    use serde_json::Value;
+    use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+    use super::*;
+    use crate::db::{Db, PG_SESSION, Pg};
+
+    const HOT: [&str; 16] = [
+        ingest::USERS,
+        ingest::INGEST,
+        claim::CLAIM,
+        claim::PENDING,
+        turn::START,
+        turn::RESUME,
+        turn::RUN,
+        finish::FINISH,
+        finish::REFUSED,
+        lease::SET_AGENT_CONVERSATION,
+        lease::RELEASE,
+        lease::HAND_OVER,
+        lease::RENEW,
+        outbox::DONE,
+        delivery::FINISH,
+        delivery::RENEW,
+    ];
+
+    /// On empty tables, because that is when a connection makes its plans, to keep them.
+    #[tokio::test]
+    async fn hot_statements_look_rows_up_by_key() {
+        let server = Postgres::start();
+        let url = server.new_database();
+        Db::Pg(Pg::connect(&url, 1, 1).await.unwrap()).migrate().await.unwrap();
+        let mut conn = PgConnection::connect(&url).await.unwrap();
+        conn.execute(PG_SESSION).await.unwrap();
+        for statement in HOT.iter().chain(&[delivery::BEGIN, delivery::NEXT, lease::WAKE_DUE]) {
+            let arguments = (1..).take_while(|n| statement.contains(&format!("${n}"))).map(|_| "NULL");
+            let arguments = match arguments.collect::<Vec<_>>() {
+                none if none.is_empty() => String::new(),
+                some => format!("({})", some.join(", ")),
+            };
+            conn.execute(AssertSqlSafe(format!("PREPARE hot AS {statement}"))).await.unwrap();
+            let explain = AssertSqlSafe(format!("EXPLAIN (FORMAT JSON) EXECUTE hot{arguments}"));
+            let (plan,): (Value,) = sqlx::query_as(explain).fetch_one(&mut conn).await.unwrap();
+            conn.execute("DEALLOCATE hot").await.unwrap();
+            assert_eq!(scan_of(&plan[0]["Plan"]), None, "{statement}");
+        }
+    }
+
+    /// A node that reads a table or an index from end to end.
+    fn scan_of(node: &Value) -> Option<String> {
+        let reads_rows = node["Relation Name"].is_string() && node["Node Type"] != "ModifyTable";
+        if reads_rows && node["Index Cond"].is_null() && node["Recheck Cond"].is_null() {
+            return Some(node.to_string());
+        }
+        node["Plans"].as_array()?.iter().find_map(scan_of)
+    }
+}
