@@ -10,6 +10,7 @@
 mod accept;
 mod audit;
 mod batcher;
+mod closing;
 mod db;
 mod dead_letters;
 mod decode;
@@ -30,7 +31,8 @@ mod writes;
 mod yardstick;
 
 pub use audit::{AuditLimits, Irregular, Irregularity};
-pub use dead_letters::{Closed, ClosedLetters, Letter, LetterCopy, LetterCursor, LetterFilter, Stage};
+pub use closing::LetterCopy;
+pub use dead_letters::{Closed, ClosedLetters, Letter, LetterCursor, LetterFilter, Stage};
 pub use error::StoreError;
 pub use plans::{NewPlan, NewPlanItem, Plan, PlanItem};
 pub use replay::{ReplayRecord, Replayed};

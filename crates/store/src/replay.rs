@@ -19,7 +19,7 @@ use sqlx::types::Uuid;
 
 use crate::{
     PlanItem, Stage, Store, StoreError,
-    dead_letters::{CloseLetter, close},
+    closing::{CloseLetter, close},
     decode::{count, parsed},
     plans::{self, ItemRow},
     reading::fetch,

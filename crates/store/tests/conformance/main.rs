@@ -3,12 +3,14 @@
 mod audit;
 mod claim;
 mod crowd;
+mod dead_letters;
 mod delivery;
 mod finish;
 mod home;
 mod ingest;
 mod outage;
 mod reading;
+mod replay;
 mod turns;
 
 /// Runs each of the tests on both databases, every time on a fresh one.
