@@ -3,6 +3,7 @@
 
 mod audit;
 mod crew;
+mod dead_letters;
 mod process;
 mod rig;
 mod rows;
@@ -10,6 +11,7 @@ mod terminal;
 
 pub use audit::{Verdict, overlapping_turns};
 pub use crew::Crew;
+pub use dead_letters::DeadLetters;
 pub use process::Process;
 pub use rig::{Database, Rig, RigOptions, eventually};
 pub use rows::{all_over, answer_in, comes_to_rest, message_in, message_of};

@@ -21,6 +21,7 @@ pub mod sweep;
 pub mod turn;
 pub mod work;
 pub mod worker;
+mod yielded;
 
 mod delivering;
 mod held;

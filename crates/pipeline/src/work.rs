@@ -45,14 +45,23 @@ enum Next {
 
 /// Handles one wake to its end. The wake is acked when the conversation needs it no more.
 pub(crate) async fn wake(worker: &Worker, job: Job) {
-    let claimed = match read(&job) {
-        Ok(request) => worker.store.claim(request(worker)).await,
+    let envelope = match read(&job) {
+        Ok(envelope) => envelope,
         Err(why) => {
             tracing::warn!(subject = job.subject(), why, "not a wake of ours, dropped");
             return settle(job.term(why).await);
         }
     };
-    match claimed {
+    if worker.yielded.supersedes(envelope.conversation_id, envelope.at) {
+        return settle(job.ack().await);
+    }
+    let request = ClaimRequest {
+        message: envelope.message_id,
+        instance: envelope.instance,
+        worker: worker.id.clone(),
+        ttl: worker.options.lease_ttl,
+    };
+    match worker.store.claim(request).await {
         Ok(Claimed::Held(lease)) => {
             point(CrashPoint::Claimed);
             hold(worker, *lease, &job).await;
@@ -79,19 +88,14 @@ fn settle(acked: Result<(), broca_bus::BusError>) {
     }
 }
 
-/// What the wake names: checked against its subject here and against the row by the claim.
-fn read(job: &Job) -> Result<impl FnOnce(&Worker) -> ClaimRequest + use<>, &'static str> {
+/// What the wake says: its instance is checked against its subject here, and against the row by the claim.
+fn read(job: &Job) -> Result<Envelope, &'static str> {
     let envelope = Envelope::decode(job.payload()).map_err(|_| "not an envelope of a version that is understood")?;
     let instance = subject::instance_of(job.subject()).ok_or("not a subject of an instance")?;
     if instance != envelope.instance {
         return Err("its instance is not its subject's");
     }
-    Ok(move |worker: &Worker| ClaimRequest {
-        message: envelope.message_id,
-        instance,
-        worker: worker.id.clone(),
-        ttl: worker.options.lease_ttl,
-    })
+    Ok(envelope)
 }
 
 /// Runs the conversation until it is released, lost, or has had its share.
@@ -110,10 +114,11 @@ async fn hold(worker: &Worker, lease: Lease, job: &Job) {
                 Next::Released | Next::Lost => return,
                 Next::HandOver => return hand_over(worker, &held).await,
             }
-        }
-        let share_used = done >= worker.options.yield_after_messages || started.elapsed() >= worker.options.yield_after;
-        if share_used || worker.draining.is_cancelled() {
-            return hand_over(worker, &held).await;
+            let options = &worker.options;
+            let share_used = done >= options.yield_after_messages || started.elapsed() >= options.yield_after;
+            if share_used || worker.draining.is_cancelled() {
+                return hand_over(worker, &held).await;
+            }
         }
         let more = persist(worker, &held, || worker.store.pending(held.conversation, held.epoch)).await;
         pending = match more {
@@ -128,7 +133,7 @@ async fn one(
     worker: &Worker,
     held: &Held,
     agent: &mut turn::AgentSide,
-    message: PendingMessage,
+    mut message: PendingMessage,
     open: Option<broca_store::StartedTurn>,
 ) -> Next {
     if worker.draining.is_cancelled() {
@@ -145,7 +150,11 @@ async fn one(
         (None, End::Stored)
     } else {
         match turn::run(worker, held, agent, &message, &route, open).await {
-            turn::Ended::Outcome { turn, attempt, outcome } => (Some(turn), decide(&route, &message, attempt, outcome)),
+            turn::Ended::Outcome { turn, attempt, outcome } => {
+                // The attempt is recorded by now: what is said of the message from here on counts it.
+                message.attempts = attempt;
+                (Some(turn), decide(&route, &message, outcome))
+            }
             turn::Ended::LeaseLost => return Next::Lost,
             turn::Ended::ShutDown => return Next::HandOver,
         }
@@ -164,8 +173,8 @@ fn resolve(worker: &Worker, message: &PendingMessage) -> Resolved {
 }
 
 /// The one place where an outcome becomes a state.
-fn decide(route: &Resolved, message: &PendingMessage, attempt: u32, outcome: TurnOutcome) -> End {
-    let spent = attempt.saturating_sub(message.attempts_before);
+fn decide(route: &Resolved, message: &PendingMessage, outcome: TurnOutcome) -> End {
+    let spent = message.attempts.saturating_sub(message.attempts_before);
     match outcome {
         TurnOutcome::Answered(answer) => {
             let response = answer.joined().map(|text| NewResponse { id: ResponseId::new(), text });
@@ -242,7 +251,10 @@ fn publish(worker: &Worker, conversation: ConversationId, message: &PendingMessa
 /// Gives the conversation up in good order; whatever is pending gets a fresh wake.
 async fn hand_over(worker: &Worker, held: &Held) {
     match persist(worker, held, || worker.store.release(held.conversation, held.epoch)).await {
-        Some(Fenced::Done(Some(owed))) => worker.relay.publish_soon(owed),
+        Some(Fenced::Done(Some(owed))) => {
+            worker.yielded.note(owed.conversation, owed.at);
+            worker.relay.publish_soon(owed);
+        }
         Some(Fenced::Done(None) | Fenced::LeaseLost) | None => {}
     }
 }

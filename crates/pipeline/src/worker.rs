@@ -13,6 +13,7 @@ use crate::{
     relay::Relay,
     sweep::{self, SweepOptions},
     work,
+    yielded::Yielded,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +65,7 @@ pub(crate) struct Worker {
     pub(crate) options: WorkerOptions,
     pub(crate) relay: Relay,
     pub(crate) held: HeldSet,
+    pub(crate) yielded: Yielded,
     /// Begin nothing new.
     pub(crate) draining: CancellationToken,
     /// The drain time is over: let go of what still runs.
@@ -86,6 +88,7 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
         routes,
         options,
         held: HeldSet::default(),
+        yielded: Yielded::default(),
         draining: shutdown.clone(),
         stopping: CancellationToken::new(),
     });
