@@ -116,10 +116,15 @@ impl Pages {
 
     /// Fills in what a claimed conversation has pending.
     pub(crate) fn fill(&mut self, mut lease: Lease) -> Result<Claimed, StoreError> {
-        let rows = self.0.remove(&lease.conversation.0).unwrap_or_default();
-        lease.open_turn = rows.first().map(PendingRow::open_turn).transpose()?.flatten();
-        lease.pending = rows.into_iter().map(PendingRow::message).collect::<Result<_, _>>()?;
+        let first = self.0.get(&lease.conversation.0).and_then(|rows| rows.first());
+        lease.open_turn = first.map(PendingRow::open_turn).transpose()?.flatten();
+        lease.pending = self.take(lease.conversation.0)?;
         Ok(Claimed::Held(Box::new(lease)))
+    }
+
+    /// What a conversation has pending, in order.
+    pub(crate) fn take(&mut self, conversation: Uuid) -> Result<Vec<PendingMessage>, StoreError> {
+        self.0.remove(&conversation).unwrap_or_default().into_iter().map(PendingRow::message).collect()
     }
 }
 

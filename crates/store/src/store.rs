@@ -28,7 +28,7 @@ pub enum Backend {
 
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// Connections to PostgreSQL at most (never fewer than 11: nine kinds of batched writes have one each while they
+    /// Connections to PostgreSQL at most (never fewer than 14: twelve kinds of queued operations have one each while they
     /// are used, two are for all else); readers of a SQLite file.
     pub max_connections: u32,
 }
@@ -54,6 +54,9 @@ pub struct Store {
 struct Batches {
     ingest: Batcher<writes::Ingest>,
     claim: Batcher<writes::Claim>,
+    pending: Batcher<writes::Pending>,
+    set_agent_conversation: Batcher<writes::SetAgentConversation>,
+    release: Batcher<writes::Release>,
     start: Batcher<writes::Start>,
     resume: Batcher<writes::Resume>,
     record_run: Batcher<writes::RecordRun>,
@@ -75,6 +78,9 @@ impl Batches {
         Self {
             ingest: Batcher::start(session()),
             claim: Batcher::start(session()),
+            pending: Batcher::start(session()),
+            set_agent_conversation: Batcher::start(session()),
+            release: Batcher::start(session()),
             start: Batcher::start(session()),
             resume: Batcher::start(session()),
             record_run: Batcher::start(session()),
@@ -145,10 +151,7 @@ impl Store {
     /// The first pending messages of a held conversation, in order, at most [`PENDING_PAGE`]; none once the
     /// lease is lost.
     pub async fn pending(&self, conversation: ConversationId, epoch: i64) -> Result<Vec<PendingMessage>, StoreError> {
-        match &self.db {
-            Db::Pg(pg) => pg::claim::pending(&mut *pg.pool.acquire().await?, conversation, epoch).await,
-            Db::Lite(lite) => lite::claim::pending(&lite.reader, conversation, epoch).await,
-        }
+        self.batches.pending.submit((conversation, epoch)).await
     }
 
     /// Remembers the agent's own id of a held conversation.
@@ -158,7 +161,7 @@ impl Store {
         epoch: i64,
         agent_conversation: &str,
     ) -> Result<Fenced<()>, StoreError> {
-        self.once::<writes::SetAgentConversation>((conversation, epoch, agent_conversation.to_owned())).await
+        self.batches.set_agent_conversation.submit((conversation, epoch, agent_conversation.to_owned())).await
     }
 
     /// Records a turn before the agent is called, and counts the attempt; gives its number, from 1.
@@ -192,7 +195,7 @@ impl Store {
     /// Gives a lease up with work pending, to be fair or to shut down: an open turn is marked as handed over, and the
     /// wake that the first pending message is owed again is returned. `None` when nothing was pending.
     pub async fn release(&self, conversation: ConversationId, epoch: i64) -> Result<Fenced<Option<Owed>>, StoreError> {
-        self.once::<writes::Release>((conversation, epoch)).await
+        self.batches.release.submit((conversation, epoch)).await
     }
 
     /// Extends all leases of a worker until database time + `ttl`, and notes how far it read the streams of its open

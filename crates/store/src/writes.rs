@@ -7,7 +7,7 @@ use sqlx::{PgConnection, SqliteConnection};
 
 use crate::{
     Accepted, ClaimRequest, Claimed, Delivery, DeliveryFinished, Fenced, Finish, FinishDelivery, Finished, NewMessage,
-    Owed, ResumeTurn, StartTurn, StoreError, SweptWake,
+    Owed, PendingMessage, ResumeTurn, StartTurn, StoreError, SweptWake,
     delivering::BeginDelivery,
     operation::{Each, Operation},
     turns::RunSeen,
@@ -37,6 +37,7 @@ macro_rules! batched {
 batched! {
     Ingest: NewMessage => Accepted, "ingest", ingest::run;
     Claim: ClaimRequest => Claimed, "claim", claim::run;
+    Pending: (ConversationId, i64) => Vec<PendingMessage>, "pending", claim::pending;
     Start: StartTurn => Fenced<u32>, "start turn", turn::start;
     Resume: ResumeTurn => Fenced<u32>, "resume turn", turn::resume;
     RecordRun: RunSeen => Fenced<u32>, "record run", turn::record_run;
@@ -46,10 +47,12 @@ batched! {
     EndDelivery: FinishDelivery => Fenced<DeliveryFinished>, "finish delivery", delivery::finish;
 }
 
-/// How many of them there are: each keeps a connection of its own to PostgreSQL.
-pub(crate) const BATCHED: u32 = 9;
+/// How many of them there are, and of the single ones that are queued like them: each keeps a connection of its own
+/// to PostgreSQL while it is busy.
+pub(crate) const BATCHED: u32 = 12;
 
-/// A write that is rare, or a batch already.
+/// A write that is rare, or a batch already. A crowd of them (first contacts, a drain) is queued as batches are, so that
+/// it waits for its turn and not for a connection.
 macro_rules! single {
     ($($name:ident: $item:ty => $output:ty, $label:literal, |$conn:ident, $it:ident| $call:expr;)*) => {$(
         pub(crate) struct $name;

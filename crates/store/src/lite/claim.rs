@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use broca_core::{ConversationId, Timestamp, clock::micros};
 use serde_json::{Value, json};
-use sqlx::{SqliteConnection, SqlitePool, types::Uuid};
+use sqlx::{SqliteConnection, types::Uuid};
 
 use super::{batch, hex, now, now_micros, write};
 use crate::{
@@ -112,11 +112,10 @@ async fn pending_rows(conn: &mut SqliteConnection, keys: Vec<Value>) -> Result<V
 }
 
 pub(crate) async fn pending(
-    pool: &SqlitePool,
-    conversation: ConversationId,
-    epoch: i64,
-) -> Result<Vec<PendingMessage>, StoreError> {
-    let mut conn = pool.acquire().await?;
-    let rows = pending_rows(&mut conn, vec![json!({"id": hex(conversation.0), "epoch": epoch})]).await?;
-    rows.into_iter().map(PendingRow::message).collect()
+    conn: &mut SqliteConnection,
+    items: &[(ConversationId, i64)],
+) -> Result<Vec<Each<Vec<PendingMessage>>>, StoreError> {
+    let keys = items.iter().map(|(conversation, epoch)| json!({"id": hex(conversation.0), "epoch": epoch})).collect();
+    let mut pages = Pages::of(pending_rows(conn, keys).await?);
+    Ok(items.iter().map(|(conversation, _)| pages.take(conversation.0)).collect())
 }

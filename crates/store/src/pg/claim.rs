@@ -15,7 +15,7 @@ wanted AS MATERIALIZED (
     SELECT i.n, i.worker, i.ttl, m.conversation_id
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])
         WITH ORDINALITY AS i (message_id, instance, worker, ttl, n)
-    JOIN messages m ON m.id = i.message_id AND m.instance = i.instance
+    JOIN messages m ON m.id = i.message_id AND m.instance IS NOT DISTINCT FROM i.instance
 ), locked AS MATERIALIZED (
     SELECT w.n, w.worker, w.ttl, c.*
     FROM wanted w JOIN conversations c ON c.id = w.conversation_id
@@ -109,9 +109,9 @@ async fn pending_rows(conn: &mut PgConnection, held: &[(Uuid, i64)]) -> Result<V
 
 pub(crate) async fn pending(
     conn: &mut PgConnection,
-    conversation: ConversationId,
-    epoch: i64,
-) -> Result<Vec<PendingMessage>, StoreError> {
-    let rows = pending_rows(conn, &[(conversation.0, epoch)]).await?;
-    rows.into_iter().map(PendingRow::message).collect()
+    items: &[(ConversationId, i64)],
+) -> Result<Vec<Each<Vec<PendingMessage>>>, StoreError> {
+    let held: Vec<(Uuid, i64)> = items.iter().map(|(conversation, epoch)| (conversation.0, *epoch)).collect();
+    let mut pages = Pages::of(pending_rows(conn, &held).await?);
+    Ok(held.iter().map(|(conversation, _)| pages.take(*conversation)).collect())
 }
