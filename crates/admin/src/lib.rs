@@ -1,4 +1,7 @@
 //! What operators do, once: the command line, and later other front ends, are thin callers of these.
 
 pub mod check;
+pub mod dead_letters;
+mod preview;
+pub mod replay;
 pub mod status;

@@ -13,6 +13,7 @@ mod events;
 mod job;
 mod publish;
 mod pull;
+mod purge;
 pub mod topology;
 mod version;
 

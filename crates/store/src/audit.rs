@@ -116,7 +116,7 @@ questions! {
     Undelivered = "undelivered",
     "SELECT r.id, r.created_at AS at
      FROM clock CROSS JOIN responses r
-     WHERE r.open AND r.created_at <= clock.late AND r.not_before <= clock.late AND r.lease_until <= clock.late
+     WHERE r.open AND COALESCE(r.replayed_at, r.created_at) <= clock.late AND r.not_before <= clock.late AND r.lease_until <= clock.late
        AND NOT EXISTS (SELECT 1 FROM responses e WHERE e.open AND e.lane = r.lane AND e.ord < r.ord)";
 
     /// Publishes that the broker has not confirmed for too long.
@@ -127,14 +127,14 @@ questions! {
     TooOld = "too-old",
     "SELECT m.id, m.received_at AS at
      FROM clock CROSS JOIN messages m
-     WHERE m.state IN ('received', 'processing') AND m.received_at <= clock.old";
+     WHERE m.state IN ('received', 'processing') AND COALESCE(m.replayed_at, m.received_at) <= clock.old";
 }
 
 impl Store {
     /// Asks all of it, in the order of [`Irregularity::ALL`]; kinds of which there are none are left out. Reads
     /// every message: for people and for a monitor's minute, not for every second.
     pub async fn audit(&self, limits: &AuditLimits) -> Result<Vec<Irregular>, StoreError> {
-        let now = self.now_micros().await?;
+        let now = self.now().await?.micros();
         let late = now.saturating_sub(micros(limits.overdue));
         let old = limits.max_age.map_or(i64::MIN, |age| now.saturating_sub(micros(age)));
         let mut irregular = Vec::new();
@@ -159,14 +159,5 @@ impl Store {
                 query.fetch_all(&lite.reader).await?
             }
         })
-    }
-
-    async fn now_micros(&self) -> Result<i64, StoreError> {
-        const NOW_LITE: &str = concat!("SELECT ", crate::lite::now!());
-        let (now,): (i64,) = match &self.db {
-            Db::Pg(pg) => sqlx::query_as("SELECT broca_now()").fetch_one(&pg.pool).await?,
-            Db::Lite(lite) => sqlx::query_as(NOW_LITE).fetch_one(&lite.reader).await?,
-        };
-        Ok(now)
     }
 }
