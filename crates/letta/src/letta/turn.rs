@@ -58,6 +58,8 @@ pub(super) struct Turn<'a> {
     key_ends: Instant,
     /// When the turn last gave a sign, as far as is known.
     heard_at: Instant,
+    /// Somebody else began it and was cut off, perhaps right after cancelling a run that was dead.
+    cut_off: bool,
     /// This turn met a server that recognises no keys: from then on it relies on none.
     keyless: AtomicBool,
     /// Letta would only replay the end of a lost run under this key: once the message is known to be absent, the
@@ -77,6 +79,7 @@ impl<'a> Turn<'a> {
             sent_at: OffsetDateTime::now_utc(),
             key_ends: now + agent.options.idempotency_window,
             heard_at: now,
+            cut_off: false,
             keyless: AtomicBool::new(false),
             spent: AtomicBool::new(false),
         }
@@ -92,6 +95,8 @@ impl<'a> Turn<'a> {
         let silence = open.age.min(stuck_after * 3 / 4);
         let mut turn = Self::fresh(agent, &open.request, progress);
         turn.deadline = now + left;
+        // A predecessor cancels an overdue run, too, and such a turn is not tried again.
+        turn.cut_off = open.age < open.request.deadline;
         turn.key_ends = now + agent.options.idempotency_window.saturating_sub(open.age);
         turn.heard_at = now.checked_sub(silence).unwrap_or(now);
         turn.sent_at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(open.sent_at.micros()) * 1000)
@@ -273,6 +278,11 @@ impl<'a> Turn<'a> {
         };
         let parts = said(&messages);
         let stored = messages.iter().any(|message| self.is_ours(message));
+        if self.cut_off && run.is_cancelled() && !stored && parts.is_empty() {
+            let reason =
+                format!("the run {} was cancelled in a turn that was cut off; nothing of it was stored", run.id);
+            return TurnOutcome::Retry { after: None, failure: Failure::new(FailureClass::Interrupted, reason) };
+        }
         match judge(&run, &evidence, !parts.is_empty(), stored) {
             Verdict::Answered => {
                 let usage = self.usage(&run.id, &evidence).await;

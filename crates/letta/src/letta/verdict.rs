@@ -12,6 +12,7 @@
 //! | failed, or completed with `error`, `llm_api_error`, `invalid_llm_response`, `invalid_tool_call` | | any | yes | dead, `agent_error` |
 //! | the same | | any | no | by the model's error, see below |
 //! | cancelled, or stop reason `cancelled` | | any | any | dead, `operator` |
+//! | the same, in a turn whose worker was cut off within its time | | no | no | retry, `interrupted` |
 //!
 //! A failed run that stored our message is dead, not unknown: what happened is known. A later step failed, the message
 //! and perhaps the effects of tools are in the agent's context, and saying it again would double them; a person decides.

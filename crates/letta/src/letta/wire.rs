@@ -92,6 +92,10 @@ impl Run {
         matches!(self.status.as_deref(), Some("completed" | "failed" | "cancelled"))
     }
 
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.status.as_deref() == Some("cancelled") || self.stop_reason.as_deref() == Some("cancelled")
+    }
+
     pub(super) fn error_text(&self) -> String {
         self.metadata.as_ref().and_then(|m| m.get("error")).map(Value::to_string).unwrap_or_default()
     }

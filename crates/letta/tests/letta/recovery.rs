@@ -159,6 +159,22 @@ async fn a_successor_gives_up_a_run_that_died_with_its_server() {
     }
 }
 
+/// The worker that found the run dead and cancelled it was cut off itself, before it could say so.
+#[tokio::test]
+async fn a_run_that_a_predecessor_cancelled_is_a_retry_within_its_time() {
+    for (age, expected) in [(Duration::from_secs(1), "retry interrupted"), (Duration::from_secs(30), "dead operator")] {
+        let rig = Rig::new().await;
+        rig.server.push(Behaviour::Takes(60_000));
+        let request = rig.request("hello");
+        let run = abandoned(&rig.agent, &request).await;
+        rig.agent.cancel(&rig.conversation).await.unwrap();
+        let mut open = open(request, Some(run), 1);
+        open.age = age;
+        let outcome = client(&rig.server.url()).recover(open, &Notes::default()).await;
+        assert_eq!(summary(&outcome), expected, "{outcome:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_run_that_letta_forgot_is_a_retry_under_a_new_key() {
     let folder = tempfile::tempdir().unwrap();
