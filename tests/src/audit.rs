@@ -1,6 +1,6 @@
-//! Counts from the agent's and the platform's own logs, never from our tables.
+//! Counts from the agent's and the platforms' own logs, never from our tables.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::Rig;
 
@@ -15,46 +15,43 @@ pub struct Verdict {
     pub answered_twice: Vec<String>,
     /// Turns at the agent beyond the first of a message.
     pub asked_twice: Vec<String>,
-    /// Neighbours in a person's answers, or in their turns, that stand the wrong way round.
+    /// Neighbours in a person's answers, or in their turns, that stand the wrong way round. What is the right way is
+    /// the platform's to say: the numbers of its updates, whatever order it gives them out in.
     pub out_of_order: Vec<String>,
+    /// Answers to somebody else's message, or to none.
+    pub strays: Vec<String>,
 }
 
 impl Verdict {
     pub fn is_clean(&self) -> bool {
-        let wrong = [&self.lost, &self.answered_twice, &self.asked_twice, &self.out_of_order];
-        self.answered == self.said && wrong.iter().all(|list| list.is_empty())
+        self.answered == self.said && self.lost.is_empty() && self.wrong().is_empty()
     }
 
-    /// Holds the logs against what was said: `(person, text)`, texts unique and rising for each person.
+    /// All that no excuse is good for.
+    pub fn wrong(&self) -> Vec<&String> {
+        [&self.answered_twice, &self.asked_twice, &self.out_of_order, &self.strays].into_iter().flatten().collect()
+    }
+
+    /// Holds the logs against what was said: `(person, text)`. A text's first word is unique, rises for each person
+    /// and begins with their name and a dash.
     pub fn of(rig: &Rig, said: &[(String, String)]) -> Self {
-        let answers: Vec<_> = rig.platform.log().into_iter().map(|d| (d.user, named(&d.text, said))).collect();
-        let turns: Vec<_> = rig
-            .letta
-            .turns()
-            .into_iter()
-            .map(|turn| named(&turn.text, said))
-            .map(|text| (text.split('-').next().unwrap_or_default().to_owned(), text))
-            .collect();
-        let count = |list: &[(String, String)]| {
-            let mut counts: HashMap<String, usize> = HashMap::new();
-            for (_, text) in list {
-                *counts.entry(text.clone()).or_default() += 1;
-            }
-            counts
-        };
-        let (answer_counts, turn_counts) = (count(&answers), count(&turns));
-        let more_than_one = |counts: &HashMap<String, usize>| {
-            counts.iter().filter(|(_, n)| **n > 1).map(|(text, _)| text.clone()).collect::<Vec<_>>()
-        };
-        let lost: Vec<_> =
-            said.iter().map(|(_, text)| text).filter(|t| !answer_counts.contains_key(*t)).cloned().collect();
+        let words: HashSet<&str> = said.iter().map(|(_, text)| first_word(text)).collect();
+        let sent: Vec<_> = rig.platforms().flat_map(|(_, platform)| platform.log()).collect();
+        let answers: Vec<_> = sent.iter().map(|d| (d.user.clone(), named(&d.text, &words))).collect();
+        let turns = rig.letta.turns().into_iter().map(|turn| named(&turn.text, &words));
+        let turns: Vec<_> = turns.map(|word| (person(&word).to_owned(), word)).collect();
+        let answered: HashSet<&str> = answers.iter().map(|(_, word)| word.as_str()).collect();
+        let lost = said.iter().map(|(_, text)| first_word(text)).filter(|word| !answered.contains(word));
+        let lost: Vec<_> = lost.map(str::to_owned).collect();
+        let strays = answers.iter().filter(|(user, word)| person(word) != user).map(|(_, word)| word.clone()).collect();
         Self {
             said: said.len(),
             answered: said.len() - lost.len(),
             lost,
-            answered_twice: more_than_one(&answer_counts),
-            asked_twice: more_than_one(&turn_counts),
+            answered_twice: repeated(&answers),
+            asked_twice: repeated(&turns),
             out_of_order: [inversions(&answers), inversions(&turns)].concat(),
+            strays,
         }
     }
 }
@@ -68,10 +65,25 @@ pub fn overlapping_turns(rig: &Rig) -> Vec<String> {
     overlap.map(|pair| format!("{} and {} in {}", pair[0].run_id, pair[1].run_id, pair[0].conversation)).collect()
 }
 
-/// Which message a text is about: the said text that it holds.
-fn named(text: &str, said: &[(String, String)]) -> String {
-    let found = said.iter().map(|(_, t)| t).find(|t| text.contains(t.as_str()));
-    found.cloned().unwrap_or_else(|| format!("stray: {text}"))
+pub(crate) fn first_word(text: &str) -> &str {
+    text.split_whitespace().next().unwrap_or_default()
+}
+
+/// Whose message a first word begins.
+fn person(word: &str) -> &str {
+    word.split('-').next().unwrap_or_default()
+}
+
+/// Which message a text is about: the first of the words that it holds.
+fn named(text: &str, words: &HashSet<&str>) -> String {
+    let found = text.split(|c: char| !c.is_alphanumeric() && c != '-').find(|word| words.contains(word));
+    found.map_or_else(|| format!("stray: {text}"), str::to_owned)
+}
+
+/// The words that stand more than once, once for each time too many.
+fn repeated(list: &[(String, String)]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    list.iter().map(|(_, word)| word).filter(|word| !seen.insert(word.as_str())).cloned().collect()
 }
 
 fn inversions(list: &[(String, String)]) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! Processes that are started again when they die, as a supervisor would.
 
+use std::time::Duration;
+
 use crate::{Process, Rig};
 
 /// One kind of process, kept running.
@@ -45,6 +47,23 @@ impl Crew {
                 self.replaced += 1;
             }
         }
+    }
+
+    /// Tells everybody to stop, and waits: who they are, and whether they ended well.
+    pub fn stop(&mut self, within: Duration) -> Vec<(String, bool)> {
+        for member in &mut self.members {
+            member.terminate();
+        }
+        let ended = self.members.iter_mut().map(|member| {
+            let status = member.wait(within);
+            (member.name.clone(), status.is_some_and(|status| status.success()))
+        });
+        ended.collect()
+    }
+
+    /// Everything that they and their predecessors wrote.
+    pub fn output(&self) -> String {
+        self.members.iter().map(Process::output).collect()
     }
 
     pub fn member(&mut self, place: usize) -> &mut Process {

@@ -2,9 +2,11 @@
 //! whose own logs are what the pipeline is held against.
 
 mod audit;
+pub mod chaos;
 mod crew;
 mod dead_letters;
 mod process;
+mod reckoning;
 mod rig;
 mod rows;
 mod terminal;
@@ -13,6 +15,7 @@ pub use audit::{Verdict, overlapping_turns};
 pub use crew::Crew;
 pub use dead_letters::DeadLetters;
 pub use process::Process;
+pub use reckoning::{DOOMED, Reckoning};
 pub use rig::{Database, Rig, RigOptions, eventually};
 pub use rows::{all_over, answer_in, comes_to_rest, message_in, message_of};
 pub use terminal::RawTerminal;

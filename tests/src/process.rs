@@ -50,10 +50,15 @@ impl Process {
 
     /// SIGTERM, and what it exits with; killed after `within`.
     pub fn stop(&mut self, within: Duration) -> Option<ExitStatus> {
+        self.terminate();
+        self.wait(within)
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&mut self) {
         if self.has_ended().is_none() {
             self.signal(Signal::SIGTERM);
         }
-        self.wait(within)
     }
 
     /// Its exit status, or `None` if it still runs after `within`.

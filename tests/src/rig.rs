@@ -1,6 +1,7 @@
 //! Everything that one end-to-end test needs, on free ports under one temporary folder.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::{Command, Output},
     time::{Duration, Instant},
@@ -12,9 +13,10 @@ use broca_rehearsal::{
     letta::{LettaScript, ScriptedLetta},
     platform::{PlatformScript, ScriptedPlatform},
 };
-use broca_servers::{NatsServer, Postgres};
+use broca_servers::{NatsCluster, Postgres};
 use broca_store::{Store, StoreOptions};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -31,24 +33,34 @@ pub struct RigOptions {
     pub database: Database,
     pub letta: LettaScript,
     pub platform: PlatformScript,
+    /// Servers of the broker; each stream has a copy on each of them.
+    pub nats_nodes: usize,
+    /// Instances of the demo plugin, each with a platform of its own: `demo`, and `demo-2`.
+    pub instances: usize,
     /// Appended to the settings file.
     pub settings: String,
 }
 
 impl RigOptions {
     pub fn new(database: Database) -> Self {
-        Self { database, letta: LettaScript::default(), platform: PlatformScript::default(), settings: String::new() }
+        let (letta, platform) = (LettaScript::default(), PlatformScript::default());
+        Self { database, letta, platform, nats_nodes: 1, instances: 1, settings: String::new() }
     }
 }
 
 /// The servers, the scripted far sides, and the way to run the binary against them.
 #[derive(Debug)]
 pub struct Rig {
-    pub nats: NatsServer,
+    pub nats: NatsCluster,
     pub postgres: Option<Postgres>,
     pub letta: ScriptedLetta,
     script: LettaScript,
+    /// The keys of turns that were running at the agent when it was killed: nobody can tell what became of them.
+    pub destroyed: BTreeSet<String>,
+    /// Of the instance `demo`.
     pub platform: ScriptedPlatform,
+    /// Of the instance `demo-2`.
+    pub second: Option<ScriptedPlatform>,
     database_url: String,
     config: PathBuf,
     folder: TempDir,
@@ -92,7 +104,7 @@ impl Rig {
     pub async fn start(options: RigOptions) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::Builder::new().prefix("broca-e2e-").tempdir().expect("a temporary folder");
-        let nats = NatsServer::start();
+        let nats = NatsCluster::start(options.nats_nodes);
         let (postgres, database_url) = match options.database {
             Database::Sqlite => (None, format!("sqlite:{}", folder.path().join("broca.db").display())),
             Database::Postgres => {
@@ -101,16 +113,32 @@ impl Rig {
                 (Some(postgres), url)
             }
         };
-        let script = LettaScript { journal: Some(folder.path().join("letta.jsonl")), ..options.letta };
+        let file = |name: &str| Some(folder.path().join(name));
+        let script = LettaScript { journal: file("letta.jsonl"), turn_log: file("turns.jsonl"), ..options.letta };
         let letta = ScriptedLetta::start(script.clone()).await.expect("the scripted Letta starts");
-        let platform = ScriptedPlatform::start(options.platform).await.expect("the scripted platform starts");
+        let platform = ScriptedPlatform::start(options.platform.clone()).await.expect("the scripted platform starts");
+        let second = match options.instances {
+            1 => None,
+            _ => Some(ScriptedPlatform::start(options.platform).await.expect("the second platform starts")),
+        };
+        let more = second.as_ref().map(|platform| {
+            format!("[plugins.demo-2]\nplugin = \"demo\"\nsettings = {{ url = \"{}\" }}\n", platform.url())
+        });
+        let replicas = format!("[nats]\nreplicas = {}\n", options.nats_nodes);
+        let more = [replicas, more.unwrap_or_default(), options.settings].concat();
         let config = folder.path().join("broca.toml");
-        std::fs::write(&config, settings(&letta.url(), &platform.url(), &options.settings))
-            .expect("settings are written");
-        let rig = Self { nats, postgres, letta, script, platform, database_url, config, folder };
+        std::fs::write(&config, settings(&letta.url(), &platform.url(), &more)).expect("settings are written");
+        let destroyed = BTreeSet::new();
+        let rig = Self { nats, postgres, letta, script, destroyed, platform, second, database_url, config, folder };
         rig.succeeds(&["migrate"]);
         rig.succeeds(&["nats", "apply"]);
         rig
+    }
+
+    /// Leaves the folder there for somebody to look at.
+    pub fn keep(&mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
     }
 
     pub fn folder(&self) -> &Path {
@@ -162,13 +190,45 @@ impl Rig {
 
     /// Kills the agent's server in the middle of whatever it does, and starts it again on the same address with what
     /// it had written down.
-    pub async fn restart_letta(self) -> Self {
-        let Self { letta, .. } = self;
-        let address = letta.address();
-        letta.kill().await;
-        let listener = TcpListener::bind(address).await.expect("the port is free again");
-        let letta = ScriptedLetta::on(listener, self.script.clone()).expect("the scripted Letta starts again");
-        Self { letta, ..self }
+    pub async fn restart_letta(mut self) -> Self {
+        self.letta.die().await;
+        self.revive_letta().await;
+        self
+    }
+
+    /// Starts a killed agent's server again.
+    pub async fn revive_letta(&mut self) {
+        self.destroyed.extend(self.cut_off());
+        let listener = TcpListener::bind(self.letta.address()).await.expect("the port is free again");
+        self.letta = ScriptedLetta::on(listener, self.script.clone()).expect("the scripted Letta starts again");
+    }
+
+    /// The keys of runs that were started and never ended, by the agent's own journal.
+    fn cut_off(&self) -> BTreeSet<String> {
+        let journal = self.script.journal.as_ref().expect("a rig's agent has a journal");
+        let text = std::fs::read_to_string(journal).expect("the journal can be read");
+        let mut running = BTreeMap::new();
+        for entry in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            let id = entry["id"].as_str().unwrap_or_default().to_owned();
+            match entry["what"].as_str() {
+                Some("run_started") => running.insert(id, entry["otid"].as_str().map(str::to_owned)),
+                Some("run_ended") => running.remove(&id),
+                _ => continue,
+            };
+        }
+        running.into_values().flatten().collect()
+    }
+
+    /// All platforms with their instances' names.
+    pub fn platforms(&self) -> impl Iterator<Item = (&'static str, &ScriptedPlatform)> {
+        [("demo", &self.platform)].into_iter().chain(self.second.as_ref().map(|platform| ("demo-2", platform)))
+    }
+
+    /// `broca check` has nothing to say.
+    pub fn is_sound(&self) -> Result<(), String> {
+        let output = self.run(&["check", "--overdue", "10s"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        if output.status.success() { Ok(()) } else { Err(text) }
     }
 
     /// The same rows as the processes see.

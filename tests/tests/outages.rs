@@ -51,8 +51,8 @@ impl Running {
 async fn the_broker_is_killed_and_restarted() {
     for database in [Database::Sqlite, Database::Postgres] {
         let mut running = Running::half_way(database).await;
-        running.rig.nats.kill9();
-        running.rig.nats.restart();
+        running.rig.nats.node_mut(0).kill9();
+        running.rig.nats.node_mut(0).restart();
         running.ends_clean().await;
     }
 }

@@ -7,7 +7,7 @@
 //! | `GET /updates?offset=&limit=&wait_ms=` | `{"updates": […]}` from number `offset` on; forgets all below; waits up to `wait_ms` for the first |
 //! | `POST /say {user, text, chat_id?}` | a person writes; → `{"update_id"}` |
 //! | `POST /send {response_id, user, chat_id?, text}` | the bot answers; → `{"message_id"}` |
-//! | `GET /sent/{response_id}` | the receipt, or 404 |
+//! | `GET /sent/{response_id}` | the receipt, or 404; 503 while `receipts_away` |
 //! | `GET /log` | `{"items": […]}`, everything that was sent, in order |
 //! | `POST /script {…}` | replaces the [`PlatformScript`] (its log and first number excepted) |
 //!
@@ -48,12 +48,16 @@ pub struct PlatformScript {
     /// The number of the first update. By default the milliseconds of the Unix epoch, so that a platform that is
     /// started anew never repeats a number.
     pub first_update: Option<u64>,
+    /// How long a send is under way before the platform has it, in milliseconds.
+    pub delay_ms: u64,
     /// How long a send waits between its receipt and its answer, in milliseconds: time to kill a plugin.
     pub hold_ms: u64,
     /// What goes wrong with the next sends, one each.
     pub send_faults: VecDeque<Fault>,
     /// What goes wrong with the next polls, one each.
     pub update_faults: VecDeque<Fault>,
+    /// Nobody can ask for receipts: `GET /sent/…` answers 503. A plugin then cannot tell what became of a cut send.
+    pub receipts_away: bool,
     /// A send to one of these people is answered with 403.
     pub blocked: BTreeSet<String>,
     /// Every poll gives each update twice.

@@ -13,6 +13,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{child, port};
@@ -112,8 +113,32 @@ impl NatsServer {
         if self.child.is_some() {
             self.stop();
         }
-        self.spawn();
+        self.launch();
         self.wait_until_ready();
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Starts a server that was stopped again, on the same ports and store, and does not wait for it.
+    pub fn launch(&mut self) {
+        self.spawn();
+    }
+
+    /// What the server says of its streams' state; `None` while it does not answer.
+    fn streams(&self) -> Option<Value> {
+        let request = "GET /jsz?accounts=true&streams=true HTTP/1.0\r\n\r\n";
+        let answer = exchange(self.monitor_port, request, |_| false)?;
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+    }
+
+    /// Its own copy of that stream.
+    fn stream(&self, name: &str) -> Option<Value> {
+        let state = self.streams()?;
+        let accounts = state["account_details"].as_array()?.iter();
+        let mut streams = accounts.filter_map(|account| account["stream_detail"].as_array()).flatten();
+        streams.find(|stream| stream["name"] == name).cloned()
     }
 
     fn signal(&self, signal: Signal) {
@@ -148,7 +173,7 @@ impl NatsServer {
 
     /// Ready is: our own server (not a stranger on the port) greets with JetStream on, and says that it is healthy,
     /// i.e. streams are recovered and a cluster has its leader.
-    fn wait_until_ready(&mut self) {
+    pub fn wait_until_ready(&mut self) {
         let deadline = Instant::now() + READY_WITHIN;
         while !(self.greets() && self.is_healthy()) {
             if let Some(child) = &mut self.child
@@ -190,7 +215,7 @@ impl Drop for NatsServer {
     }
 }
 
-/// Several nats-servers that replicate for each other.
+/// Several nats-servers that replicate for each other; or one.
 #[derive(Debug)]
 pub struct NatsCluster {
     nodes: Vec<NatsServer>,
@@ -202,8 +227,10 @@ impl NatsCluster {
         let routes: Vec<String> = nodes.iter().map(|_| format!("nats://127.0.0.1:{}", port::free())).collect();
         for (node, own) in nodes.iter_mut().zip(&routes) {
             let others = routes.iter().filter(|route| *route != own).cloned().collect::<Vec<_>>().join(",");
-            node.extra_args
-                .extend(["--cluster_name", "test", "--cluster", own, "--routes", &others].map(str::to_owned));
+            if size > 1 {
+                let cluster = ["--cluster_name", "test", "--cluster", own, "--routes", &others];
+                node.extra_args.extend(cluster.map(str::to_owned));
+            }
             node.spawn();
         }
         nodes.iter_mut().for_each(NatsServer::wait_until_ready);
@@ -221,6 +248,22 @@ impl NatsCluster {
 
     pub fn node_mut(&mut self, index: usize) -> &mut NatsServer {
         &mut self.nodes[index]
+    }
+
+    /// Which node leads that stream; `None` while nobody does.
+    pub fn leader_of(&self, stream: &str) -> Option<usize> {
+        let running = self.nodes.iter().filter(|node| node.is_running());
+        let leader = running.filter_map(|node| node.stream(stream)).find_map(|told| {
+            let name = told["cluster"]["leader"].as_str().filter(|name| !name.is_empty())?;
+            Some(name.to_owned())
+        });
+        let Some(leader) = leader else { return (self.nodes.len() == 1).then_some(0) };
+        self.nodes.iter().position(|node| node.name == leader)
+    }
+
+    /// How many messages that stream holds, by its leader's word; `None` while nobody leads it.
+    pub fn messages_in(&self, stream: &str) -> Option<u64> {
+        self.nodes[self.leader_of(stream)?].stream(stream)?["state"]["messages"].as_u64()
     }
 
     /// The node of that name, e.g. a stream's leader.

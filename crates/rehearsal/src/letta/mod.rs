@@ -102,6 +102,11 @@ impl ScriptedLetta {
 
     /// Ends the server as `kill -9` does: streams break, turns under way go no further. Returns when the port is free.
     pub async fn kill(mut self) {
+        self.die().await;
+    }
+
+    /// The same; what it remembers can still be asked.
+    pub async fn die(&mut self) {
         self.shared.stopped.send_replace(true);
         match (&mut self.serving).await {
             Ok(Ok(())) => {}

@@ -103,15 +103,18 @@ async fn say(State(shared): Platform, Json(said): Json<Say>) -> Response {
 }
 
 async fn send(State(shared): Platform, Json(send): Json<Send>) -> Response {
-    let (fault, hold_ms) = {
+    let (fault, delay_ms, hold_ms) = {
         let mut state = shared.lock();
         if state.script.blocked.contains(&send.user) {
             return (StatusCode::FORBIDDEN, Json(json!({ "error": "blocked by the user" }))).into_response();
         }
-        (state.script.send_faults.pop_front(), state.script.hold_ms)
+        (state.script.send_faults.pop_front(), state.script.delay_ms, state.script.hold_ms)
     };
     if let Some(failed) = before(fault) {
         return failed;
+    }
+    if delay_ms > 0 {
+        sleep(Duration::from_millis(delay_ms)).await;
     }
     let logged = shared.lock().record.append(send);
     shared.changed();
@@ -133,6 +136,9 @@ async fn send(State(shared): Platform, Json(send): Json<Send>) -> Response {
 }
 
 async fn sent(State(shared): Platform, Path(response): Path<ResponseId>) -> Response {
+    if shared.lock().script.receipts_away {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     match shared.receipt(response) {
         Some(delivery) => Json(json!({ "message_id": delivery.message_id })).into_response(),
         None => (StatusCode::NOT_FOUND, Json(json!({ "error": "no such answer was sent" }))).into_response(),
