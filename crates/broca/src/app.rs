@@ -73,6 +73,8 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Send(args) => commands::send::run(app, &args).await,
         Command::Chat(args) => commands::chat::run(app, &args).await,
         Command::Message(command) => commands::message::run(app, &command).await,
+        Command::Dlq(command) => commands::dlq::run(app, &command).await,
+        Command::Replay(args) => commands::replay::run(app, &args).await,
         Command::Demo(args) => commands::demo::run(app, &args).await,
         Command::Bench(args) => commands::bench::run(app, &args).await,
         // Both were dealt with before there were settings.

@@ -107,6 +107,11 @@ pub(crate) enum Command {
     /// The settings
     #[command(subcommand)]
     Config(commands::config::Command),
+    /// Dead letters: what failed
+    #[command(subcommand)]
+    Dlq(commands::dlq::Command),
+    /// Brings messages and answers back that failed
+    Replay(commands::replay::Args),
     /// Is every message over or on its way? For monitors, and after an outage
     Check(commands::check::Args),
     /// What waits, what runs, what failed

@@ -23,14 +23,16 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     let Command::Show(ShowArgs { id }) = command;
     let store = app.store().await?;
     store.check_migrated().await?;
-    let record = store.message(*id).await?.ok_or_else(|| {
-        Failure::new(Code::NotFound, format!("there is no message {id}"))
-            .hint("is this the right database? `broca config show` prints which one is asked")
-    })?;
+    let record = store.message(*id).await?.ok_or_else(|| unknown(*id))?;
     app.output.result(&record, || text(&record))
 }
 
-fn text(record: &MessageRecord) -> String {
+pub(super) fn unknown(id: MessageId) -> Failure {
+    Failure::new(Code::NotFound, format!("there is no message {id}"))
+        .hint("is this the right database? `broca config show` prints which one is asked")
+}
+
+pub(super) fn text(record: &MessageRecord) -> String {
     let time = |at: broca_core::Timestamp| broca_core::format::rfc3339(at);
     let why = |class: &Option<String>, reason: &Option<String>| match (class, reason) {
         (Some(class), Some(reason)) => format!("  {class}: {reason}"),
@@ -65,6 +67,18 @@ fn text(record: &MessageRecord) -> String {
             response.id, response.state, response.attempts
         ));
         lines.push(format!("              {}", response.text));
+    }
+    for replay in &record.replays {
+        let was = why(&replay.class, &replay.reason);
+        lines.push(format!(
+            "replayed      {} at stage {} by {} after {} attempts; was {}{was}",
+            time(replay.at),
+            replay.stage,
+            replay.actor,
+            replay.attempts,
+            replay.was_state
+        ));
+        lines.extend(replay.was_text.as_ref().map(|text| format!("text before   {text}")));
     }
     lines.join("\n")
 }

@@ -52,7 +52,7 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// `250ms`, `30s`, `5m`, `1h`, or plain seconds.
+/// `250ms`, `30s`, `5m`, `1h`, `7d`, or plain seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -62,10 +62,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "" | "s" => Some(1_000),
         "m" => Some(60_000),
         "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
         _ => None,
     };
     let millis = millis.and_then(|factor| number.checked_mul(factor));
-    millis.map(Duration::from_millis).ok_or_else(|| format!("'{text}' is no duration: use ms, s, m or h, e.g. 30s"))
+    millis.map(Duration::from_millis).ok_or_else(|| format!("'{text}' is no duration: use ms, s, m, h or d, e.g. 30s"))
 }
 
 #[cfg(test)]
