@@ -17,7 +17,7 @@ pub struct Reckoning {
     pub overlaps: Vec<String>,
     /// Dead-lettered because the agent said that they never will succeed, as the script wanted it.
     pub dead: Vec<String>,
-    /// Dead-lettered as unknown, because the agent was killed in the turn and can tell nobody what became of it.
+    /// Dead-lettered because the agent was killed in the turn, after it had stored a part of it.
     pub unknown: Vec<String>,
     /// Without an answer, and without a good reason for it.
     pub lost: Vec<String>,

@@ -55,7 +55,8 @@ pub struct Rig {
     pub postgres: Option<Postgres>,
     pub letta: ScriptedLetta,
     script: LettaScript,
-    /// The keys of turns that were running at the agent when it was killed: nobody can tell what became of them.
+    /// The keys of turns of which the agent had stored a part when it was killed: nobody can finish them, and to say
+    /// their message again would double it.
     pub destroyed: BTreeSet<String>,
     /// Of the instance `demo`.
     pub platform: ScriptedPlatform,
@@ -203,20 +204,22 @@ impl Rig {
         self.letta = ScriptedLetta::on(listener, self.script.clone()).expect("the scripted Letta starts again");
     }
 
-    /// The keys of runs that were started and never ended, by the agent's own journal.
+    /// The keys of runs that were started and never ended, though something of them was stored, by the agent's own
+    /// journal.
     fn cut_off(&self) -> BTreeSet<String> {
         let journal = self.script.journal.as_ref().expect("a rig's agent has a journal");
         let text = std::fs::read_to_string(journal).expect("the journal can be read");
-        let mut running = BTreeMap::new();
+        let (mut keys, mut stored, mut ended) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         for entry in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-            let id = entry["id"].as_str().unwrap_or_default().to_owned();
+            let field = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
             match entry["what"].as_str() {
-                Some("run_started") => running.insert(id, entry["otid"].as_str().map(str::to_owned)),
-                Some("run_ended") => running.remove(&id),
-                _ => continue,
-            };
+                Some("run_started") => drop(keys.insert(field("id"), field("otid"))),
+                Some("message") => drop(stored.insert(field("run"))),
+                Some("run_ended") => drop(ended.insert(field("id"))),
+                _ => {}
+            }
         }
-        running.into_values().flatten().collect()
+        stored.difference(&ended).filter_map(|run| keys.remove(run)).collect()
     }
 
     /// All platforms with their instances' names.
@@ -288,7 +291,7 @@ where
 }
 
 /// The binary beside the test executable's folder; `tests/run` builds it before the tests.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let target = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
     let binary = target.join("broca");
