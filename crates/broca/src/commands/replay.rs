@@ -194,10 +194,11 @@ fn text(draft: &Draft, plan: Option<PlanId>) -> String {
         (Some(young), Some(old)) => format!("; {} to {} old", age(young), age(old)),
         _ => String::new(),
     };
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let mut lines = vec![format!(
-        "{} messages in {} conversations: {}{ages}; {} with warnings",
-        summary.messages,
-        summary.conversations,
+        "{} in {}: {}{ages}; {} with warnings",
+        count(summary.messages, "message"),
+        count(summary.conversations, "conversation"),
         stages.join(", "),
         summary.warnings
     )];
