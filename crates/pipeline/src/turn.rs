@@ -18,8 +18,7 @@ use crate::{
     crash::{CrashPoint, point},
     held::Held,
     mutate::{self, Protection},
-    work::persist,
-    worker::Worker,
+    shared::Worker,
 };
 
 /// The agent's side of a held conversation.
@@ -50,7 +49,7 @@ pub(crate) async fn run(
 ) -> Ended {
     let turn = open.as_ref().map_or_else(TurnId::new, |t| t.id);
     // Not recorded means not begun: the lease then runs out and the message is taken up again.
-    let attempt = match persist(worker, held, || record(worker, held, turn, message, open.is_some())).await {
+    let attempt = match worker.persist(held, || record(worker, held, turn, message, open.is_some())).await {
         Some(Fenced::Done(attempt)) => attempt,
         Some(Fenced::LeaseLost) if mutate::is_off(Protection::Fence) => message.attempts + 1,
         Some(Fenced::LeaseLost) | None => return Ended::LeaseLost,

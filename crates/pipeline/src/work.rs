@@ -16,15 +16,14 @@ use broca_core::{
 };
 use broca_store::{
     ClaimRequest, Claimed, End, Fenced, Finish, Finished, Lease, NewResponse, Owed, OwedKind, PendingMessage,
-    StoreError,
 };
 
 use crate::{
     crash::{CrashPoint, point},
     held::Held,
     mutate::{self, Protection},
+    shared::Worker,
     turn,
-    worker::Worker,
 };
 
 /// A worker that died in a turn leaves it open. A successor may ask the agent about it this many times more than
@@ -120,7 +119,7 @@ async fn hold(worker: &Worker, lease: Lease, job: &Job) {
                 return hand_over(worker, &held).await;
             }
         }
-        let more = persist(worker, &held, || worker.store.pending(held.conversation, held.epoch)).await;
+        let more = worker.persist(&held, || worker.store.pending(held.conversation, held.epoch)).await;
         pending = match more {
             Some(more) if !more.is_empty() => more,
             _ => return hand_over(worker, &held).await,
@@ -200,7 +199,7 @@ async fn finish(
     end: End,
 ) -> Next {
     let finish = Finish { conversation: held.conversation, epoch: held.epoch, message: message.id, turn, end };
-    match persist(worker, held, || worker.store.finish(finish.clone())).await {
+    match worker.persist(held, || worker.store.finish(finish.clone())).await {
         Some(Fenced::Done(finished)) => {
             point(CrashPoint::TurnFinished);
             log(&finish);
@@ -250,36 +249,11 @@ fn publish(worker: &Worker, conversation: ConversationId, message: &PendingMessa
 
 /// Gives the conversation up in good order; whatever is pending gets a fresh wake.
 async fn hand_over(worker: &Worker, held: &Held) {
-    match persist(worker, held, || worker.store.release(held.conversation, held.epoch)).await {
+    match worker.persist(held, || worker.store.release(held.conversation, held.epoch)).await {
         Some(Fenced::Done(Some(owed))) => {
             worker.yielded.note(owed.conversation, owed.at);
             worker.relay.publish_soon(owed);
         }
         Some(Fenced::Done(None) | Fenced::LeaseLost) | None => {}
-    }
-}
-
-/// Repeats a write until the database has taken or refused it; `None` when the lease is lost meanwhile, or when
-/// the process must end: the lease then runs out and a successor asks the agent what became of the turn.
-pub(crate) async fn persist<T, F, R>(worker: &Worker, held: &Held, write: F) -> Option<T>
-where
-    F: Fn() -> R,
-    R: Future<Output = Result<T, StoreError>>,
-{
-    let mut pause = Duration::from_millis(50);
-    loop {
-        match write().await {
-            Ok(written) => return Some(written),
-            Err(error) if error.is_transient() => tracing::warn!(%error, "not written, tried again"),
-            Err(error) => {
-                tracing::error!(%error, conversation = %held.conversation, "refused by the database");
-                return None;
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(2)),
-            () = held.lost.cancelled() => return None,
-            () = worker.stopping.cancelled() => return None,
-        }
     }
 }

@@ -1,48 +1,14 @@
 //! A worker process: any number of them share one consumer, and each conversation is held by one of them.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use broca_bus::Bus;
 use broca_core::{WorkerId, route::Routes, subject};
 use broca_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    Agents, PipelineError,
-    held::HeldSet,
-    relay::Relay,
-    sweep::{self, SweepOptions},
-    work,
-    yielded::Yielded,
-};
-
-#[derive(Clone, Copy, Debug)]
-pub struct WorkerOptions {
-    /// Conversations held at once.
-    pub slots: usize,
-    /// How long a silent worker keeps its conversations. Not longer than the consumer's ack_wait.
-    pub lease_ttl: Duration,
-    /// How long a shutdown waits for turns under way.
-    pub drain: Duration,
-    /// After this many messages of one conversation, the others get their turn.
-    pub yield_after_messages: u32,
-    /// Likewise, after this long.
-    pub yield_after: Duration,
-    pub sweep: SweepOptions,
-}
-
-impl Default for WorkerOptions {
-    fn default() -> Self {
-        Self {
-            slots: 1_000,
-            lease_ttl: Duration::from_secs(25),
-            drain: Duration::from_secs(20),
-            yield_after_messages: 64,
-            yield_after: Duration::from_secs(60),
-            sweep: SweepOptions::default(),
-        }
-    }
-}
+pub use crate::shared::WorkerOptions;
+use crate::{Agents, PipelineError, held::HeldSet, relay::Relay, shared::Worker, sweep, work, yielded::Yielded};
 
 /// What a worker works with.
 #[derive(Clone, Debug)]
@@ -53,23 +19,6 @@ pub struct WorkerDeps {
     pub routes: Arc<Routes>,
     pub options: WorkerOptions,
     pub id: WorkerId,
-}
-
-/// The state that all wakes of the process share.
-#[derive(Debug)]
-pub(crate) struct Worker {
-    pub(crate) id: WorkerId,
-    pub(crate) store: Store,
-    pub(crate) agents: Agents,
-    pub(crate) routes: Arc<Routes>,
-    pub(crate) options: WorkerOptions,
-    pub(crate) relay: Relay,
-    pub(crate) held: HeldSet,
-    pub(crate) yielded: Yielded,
-    /// Begin nothing new.
-    pub(crate) draining: CancellationToken,
-    /// The drain time is over: let go of what still runs.
-    pub(crate) stopping: CancellationToken,
 }
 
 /// Works until `shutdown`, then drains.

@@ -1,0 +1,87 @@
+//! What all wakes of one worker process share, and how they write.
+
+use std::{sync::Arc, time::Duration};
+
+use broca_core::{WorkerId, route::Routes};
+use broca_store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Agents,
+    held::{Held, HeldSet},
+    relay::Relay,
+    sweep::SweepOptions,
+    yielded::Yielded,
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerOptions {
+    /// Conversations held at once.
+    pub slots: usize,
+    /// How long a silent worker keeps its conversations. Not longer than the consumer's ack_wait.
+    pub lease_ttl: Duration,
+    /// How long a shutdown waits for turns under way.
+    pub drain: Duration,
+    /// After this many messages of one conversation, the others get their turn.
+    pub yield_after_messages: u32,
+    /// Likewise, after this long.
+    pub yield_after: Duration,
+    pub sweep: SweepOptions,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            slots: 1_000,
+            lease_ttl: Duration::from_secs(25),
+            drain: Duration::from_secs(20),
+            yield_after_messages: 64,
+            yield_after: Duration::from_secs(60),
+            sweep: SweepOptions::default(),
+        }
+    }
+}
+
+/// A worker process, as its wakes see it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) store: Store,
+    pub(crate) agents: Agents,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) options: WorkerOptions,
+    pub(crate) relay: Relay,
+    pub(crate) held: HeldSet,
+    pub(crate) yielded: Yielded,
+    /// Begin nothing new.
+    pub(crate) draining: CancellationToken,
+    /// The drain time is over: let go of what still runs.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Worker {
+    /// Repeats a write until the database has taken or refused it; `None` when the lease is lost meanwhile, or when
+    /// the process must end: the lease then runs out and a successor asks the agent what became of the turn.
+    pub(crate) async fn persist<T, F, R>(&self, held: &Held, write: F) -> Option<T>
+    where
+        F: Fn() -> R,
+        R: Future<Output = Result<T, StoreError>>,
+    {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match write().await {
+                Ok(written) => return Some(written),
+                Err(error) if error.is_transient() => tracing::warn!(%error, "not written, tried again"),
+                Err(error) => {
+                    tracing::error!(%error, conversation = %held.conversation, "refused by the database");
+                    return None;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(2)),
+                () = held.lost.cancelled() => return None,
+                () = self.stopping.cancelled() => return None,
+            }
+        }
+    }
+}
