@@ -46,6 +46,7 @@ async fn crash_at(rig: Rig, point: CrashPoint) {
     assert_eq!(workers.replaced + plugin.replaced, 1, "one process died at {}", point.name());
     let verdict = Verdict::of(&rig, &said);
     assert!(verdict.is_clean(), "after a crash at {}: {verdict:#?}", point.name());
+    assert_eq!(rig.is_sound(), Ok(()), "after a crash at {}", point.name());
 
     let counts = store.counts().await.expect("the store answers");
     let all = i64::try_from(PEOPLE * EACH).expect("a small number");

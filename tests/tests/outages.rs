@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broca_tests::{Crew, Database, Rig, RigOptions, Verdict, eventually};
+use broca_tests::{Crew, Database, Rig, RigOptions, Verdict, all_over, eventually};
 
 const PEOPLE: usize = 6;
 const EACH: usize = 5;
@@ -44,6 +44,9 @@ impl Running {
         assert!(self.plugin.member(0).has_ended().is_none(), "the plugin did not give up");
         let verdict = Verdict::of(&self.rig, &self.said);
         assert!(verdict.is_clean(), "{verdict:#?}");
+        let store = self.rig.store().await;
+        eventually("every message is over", Duration::from_secs(30), || all_over(&store)).await;
+        assert_eq!(self.rig.is_sound(), Ok(()));
     }
 }
 

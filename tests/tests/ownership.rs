@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use broca_store::{AuditLimits, Irregularity};
 use broca_tests::{Crew, Database, Rig, RigOptions, Verdict, eventually, overlapping_turns};
 use nix::sys::signal::Signal;
 
@@ -46,14 +47,51 @@ async fn a_stopped_worker_comes_back_late(database: Database) {
     assert!(second.stop(Duration::from_secs(20)).is_some_and(|s| s.success()));
     let again = Verdict::of(&rig, &said);
     assert_eq!(again, verdict, "nothing came of the late writes");
+    assert_eq!(rig.is_sound(), Ok(()));
+}
+
+/// The answer is on its way to the platform, which will deny having it until it is there.
+async fn a_stopped_plugin_comes_back_late(database: Database) {
+    let mut options = RigOptions::new(database);
+    options.platform.delay_ms = 4_000;
+    let rig = Rig::start(options).await;
+    let _worker = Crew::workers(&rig, 1, &[]);
+    let mut plugin = Crew::plugin(&rig, &[]);
+    let said = rig.say(3, 1);
+    let store = rig.store().await;
+    let delivering = async || store.counts().await.expect("the store answers").responses.get("delivering") == Some(&3);
+    eventually("the answers are on their way", Duration::from_secs(20), delivering).await;
+    plugin.member(0).signal(Signal::SIGSTOP);
+    let lapsed = async || {
+        let limits = AuditLimits { overdue: Duration::ZERO, max_age: None };
+        let found = store.audit(&limits).await.expect("the store answers");
+        found.iter().any(|found| found.kind == Irregularity::Undelivered && found.count == 3)
+    };
+    eventually("the leases have run out", Duration::from_secs(20), lapsed).await;
+    plugin.member(0).signal(Signal::SIGCONT);
+    rig.platform.wait_for_sends(3, Duration::from_secs(20)).await;
+    assert!(plugin.member(0).stop(Duration::from_secs(20)).is_some_and(|s| s.success()), "the plugin drains");
+    let verdict = Verdict::of(&rig, &said);
+    assert!(verdict.is_clean(), "{verdict:#?}");
+    assert_eq!(rig.is_sound(), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_sqlite() {
+async fn a_worker_on_sqlite() {
     a_stopped_worker_comes_back_late(Database::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_postgres() {
+async fn a_plugin_on_sqlite() {
+    a_stopped_plugin_comes_back_late(Database::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_on_postgres() {
     a_stopped_worker_comes_back_late(Database::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_on_postgres() {
+    a_stopped_plugin_comes_back_late(Database::Postgres).await;
 }

@@ -76,3 +76,21 @@ impl DeliveringSet {
         change(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_task_of_a_process_is_alone_with_an_answer() {
+        let set = DeliveringSet::default();
+        let (response, other) = (ResponseId::new(), ResponseId::new());
+        let first = set.begin(response, None);
+        let second = set.begin(response, None);
+        assert!(first.is_alone && !second.is_alone && set.begin(other, None).is_alone);
+        drop(first);
+        assert!(!set.begin(response, None).is_alone, "the second still has it in hand");
+        drop(second);
+        assert!(set.begin(response, None).is_alone);
+    }
+}
