@@ -58,8 +58,8 @@ pub(super) struct Turn<'a> {
     key_ends: Instant,
     /// When the turn last gave a sign, as far as is known.
     heard_at: Instant,
-    /// Somebody else began it and was cut off, perhaps right after cancelling a run that was dead.
-    cut_off: bool,
+    /// Somebody else began it and was cut off, perhaps right after cancelling a run that was dead or overdue.
+    cut_off: Option<CutOff>,
     /// This turn met a server that recognises no keys: from then on it relies on none.
     keyless: AtomicBool,
     /// Letta would only replay the end of a lost run under this key: once the message is known to be absent, the
@@ -79,7 +79,7 @@ impl<'a> Turn<'a> {
             sent_at: OffsetDateTime::now_utc(),
             key_ends: now + agent.options.idempotency_window,
             heard_at: now,
-            cut_off: false,
+            cut_off: None,
             keyless: AtomicBool::new(false),
             spent: AtomicBool::new(false),
         }
@@ -95,8 +95,7 @@ impl<'a> Turn<'a> {
         let silence = open.age.min(stuck_after * 3 / 4);
         let mut turn = Self::fresh(agent, &open.request, progress);
         turn.deadline = now + left;
-        // A predecessor cancels an overdue run, too, and such a turn is not tried again.
-        turn.cut_off = open.age < open.request.deadline;
+        turn.cut_off = Some(CutOff { in_time: open.age < open.request.deadline });
         turn.key_ends = now + agent.options.idempotency_window.saturating_sub(open.age);
         turn.heard_at = now.checked_sub(silence).unwrap_or(now);
         turn.sent_at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(open.sent_at.micros()) * 1000)
@@ -278,10 +277,8 @@ impl<'a> Turn<'a> {
         };
         let parts = said(&messages);
         let stored = messages.iter().any(|message| self.is_ours(message));
-        if self.cut_off && run.is_cancelled() && !stored && parts.is_empty() {
-            let reason =
-                format!("the run {} was cancelled in a turn that was cut off; nothing of it was stored", run.id);
-            return TurnOutcome::Retry { after: None, failure: Failure::new(FailureClass::Interrupted, reason) };
+        if let Some(cut_off) = self.cut_off.filter(|_| run.is_cancelled()) {
+            return cut_off.cancelled(&run.id, stored || !parts.is_empty());
         }
         match judge(&run, &evidence, !parts.is_empty(), stored) {
             Verdict::Answered => {
@@ -321,6 +318,28 @@ impl<'a> Turn<'a> {
                 answer => return answer,
             }
         }
+    }
+}
+
+/// What a worker that was cut off leaves to its successor.
+#[derive(Clone, Copy, Debug)]
+struct CutOff {
+    /// The turn's deadline had not passed when it was taken over.
+    in_time: bool,
+}
+
+impl CutOff {
+    /// Its run was cancelled: by the predecessor, who had found it dead or overdue, or by somebody in Letta. A dead
+    /// run that stored nothing did not happen. An overdue one may still store what its model was saying.
+    fn cancelled(self, run: &str, stored: bool) -> TurnOutcome {
+        if self.in_time && !stored {
+            let reason = format!("the run {run} was cancelled in a turn that was cut off; nothing of it was stored");
+            return TurnOutcome::Retry { after: None, failure: Failure::new(FailureClass::Interrupted, reason) };
+        }
+        let reason = format!(
+            "the run {run} was cancelled, in Letta or by a worker that was cut off; replay the message if it is still wanted"
+        );
+        TurnOutcome::Dead(Failure::new(FailureClass::Interrupted, reason))
     }
 }
 

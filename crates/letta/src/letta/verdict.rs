@@ -13,6 +13,7 @@
 //! | the same | | any | no | by the model's error, see below |
 //! | cancelled, or stop reason `cancelled` | | any | any | dead, `operator` |
 //! | the same, in a turn whose worker was cut off within its time | | no | no | retry, `interrupted` |
+//! | the same, in any other turn whose worker was cut off | | any | any | dead, `interrupted` |
 //!
 //! A failed run that stored our message is dead, not unknown: what happened is known. A later step failed, the message
 //! and perhaps the effects of tools are in the agent's context, and saying it again would double them; a person decides.

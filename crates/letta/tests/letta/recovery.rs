@@ -162,7 +162,9 @@ async fn a_successor_gives_up_a_run_that_died_with_its_server() {
 /// The worker that found the run dead and cancelled it was cut off itself, before it could say so.
 #[tokio::test]
 async fn a_run_that_a_predecessor_cancelled_is_a_retry_within_its_time() {
-    for (age, expected) in [(Duration::from_secs(1), "retry interrupted"), (Duration::from_secs(30), "dead operator")] {
+    for (age, expected) in
+        [(Duration::from_secs(1), "retry interrupted"), (Duration::from_secs(30), "dead interrupted")]
+    {
         let rig = Rig::new().await;
         rig.server.push(Behaviour::Takes(60_000));
         let request = rig.request("hello");
