@@ -1,5 +1,7 @@
 //! Does what the plan says.
 
+use std::collections::VecDeque;
+
 use broca_rehearsal::{letta::Behaviour, platform::Fault};
 use nix::sys::signal::Signal;
 use tokio::task::block_in_place;
@@ -9,6 +11,9 @@ use super::{
     plan::{Break, Event},
 };
 use crate::Crew;
+
+/// Faults that wait for somebody to run into them, of one kind at one place.
+const WAITING_FAULTS: usize = 4;
 
 impl Chaos {
     pub(super) async fn perform(&mut self, event: Event) {
@@ -23,18 +28,19 @@ impl Chaos {
             }
             Event::Mend(what) => self.repair(what).await,
             Event::Sends(platform, faults) => {
-                faults.iter().for_each(|fault| self.count(&format!("send: {}", fault_name(*fault)), 1));
-                self.platform(platform).script(|script| script.send_faults.extend(faults));
+                let mut met = 0;
+                self.platform(platform).script(|script| met = top_up(&mut script.send_faults, &faults));
+                faults[..met].iter().for_each(|fault| self.count(&format!("send: {}", fault_name(*fault)), 1));
             }
             Event::Polls(platform, faults) => {
-                faults.iter().for_each(|fault| self.count(&format!("poll: {}", fault_name(*fault)), 1));
-                self.platform(platform).script(|script| script.update_faults.extend(faults));
+                let mut met = 0;
+                self.platform(platform).script(|script| met = top_up(&mut script.update_faults, &faults));
+                faults[..met].iter().for_each(|fault| self.count(&format!("poll: {}", fault_name(*fault)), 1));
             }
             Event::Agent(behaviours) => {
-                for behaviour in behaviours {
-                    self.count(&behaviour_name(&behaviour), 1);
-                    self.rig.letta.push(behaviour);
-                }
+                let mut met = 0;
+                self.rig.letta.script(|script| met = top_up(&mut script.behaviours, &behaviours));
+                behaviours[..met].iter().for_each(|behaviour| self.count(&behaviour_name(behaviour), 1));
             }
         }
     }
@@ -127,6 +133,14 @@ impl Chaos {
     fn shuffle(&self, platform: usize, repeat: bool, reverse: bool) {
         self.platform(platform).script(|script| (script.repeat_updates, script.reverse_updates) = (repeat, reverse));
     }
+}
+
+/// Adds faults to those that nobody ran into yet, as long as there are few: an hour of refusals that piled up would
+/// be an outage, and there are others for that. How many were added.
+fn top_up<T: Clone>(queue: &mut VecDeque<T>, faults: &[T]) -> usize {
+    let room = WAITING_FAULTS.saturating_sub(queue.len()).min(faults.len());
+    queue.extend(faults[..room].iter().cloned());
+    room
 }
 
 fn kill(crew: &mut Crew, place: usize) -> bool {

@@ -68,9 +68,13 @@ struct Chaos {
     killed: usize,
 }
 
-/// Attempts enough for any outage here: a message that ends for having tried too often would prove nothing.
-const PATIENT: [(&str, &str); 2] =
-    [("BROCA_RETRY__MAX_ATTEMPTS", "200"), ("BROCA_DELIVERY_RETRY__MAX_ATTEMPTS", "200")];
+/// Attempts and time enough for any outage here: a message that ends for having tried too often, or for too long, would
+/// prove nothing.
+const PATIENT: [(&str, &str); 3] = [
+    ("BROCA_RETRY__MAX_ATTEMPTS", "200"),
+    ("BROCA_DELIVERY_RETRY__MAX_ATTEMPTS", "200"),
+    ("BROCA_AGENTS__DEFAULT__TURN_TIMEOUT_S", "300"),
+];
 
 impl Chaos {
     async fn start(database: Database) -> Self {
