@@ -134,6 +134,10 @@ async fn fence(off: Option<Protection>) -> Ending {
     first.signal(Signal::SIGCONT);
     let noticed = || async { first.output().contains("lease was lost") || first.output().contains("lease lost") };
     eventually("the first worker is told", PATIENCE, noticed).await;
+    if off.is_some() {
+        // The signal below would drain it before it has done what it must not do.
+        eventually("it goes on all the same", PATIENCE, || async { scene.rig.letta.turns().len() > 3 }).await;
+    }
     // What it still has in its hands takes it this long at most.
     assert!(first.stop(PATIENCE).is_some(), "the first worker ends");
     scene.ends().await
