@@ -1,6 +1,9 @@
 //! What is owed to the broker is published, and forgotten only on the broker's PubAck.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use broca_bus::{Bus, BusError, Outgoing};
 use broca_core::{
@@ -33,12 +36,15 @@ pub struct Relay {
     store: Store,
     bus: Bus,
     room: Arc<Semaphore>,
+    /// The last publish did not go well: an outage is one line in the log, not one for each message.
+    failing: Arc<AtomicBool>,
     tasks: TaskTracker,
 }
 
 impl Relay {
     pub fn new(store: Store, bus: Bus) -> Self {
-        Self { store, bus, room: Arc::new(Semaphore::new(IN_BACKGROUND)), tasks: TaskTracker::new() }
+        let room = Arc::new(Semaphore::new(IN_BACKGROUND));
+        Self { store, bus, room, failing: Arc::default(), tasks: TaskTracker::new() }
     }
 
     /// Publishes in the background. The row is committed: should this fail, the sweep does it.
@@ -50,8 +56,14 @@ impl Relay {
         let relay = self.clone();
         self.tasks.spawn(async move {
             let id = owed.id;
-            if let Err(error) = relay.publish(owed).await {
-                tracing::warn!(outbox = %id, %error, "not published, left to the sweep");
+            match relay.publish(owed).await {
+                Ok(()) => relay.failing.store(false, Ordering::Relaxed),
+                Err(error) => {
+                    if !relay.failing.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(%error, "publishing fails; what is owed is kept, and left to the sweep");
+                    }
+                    tracing::debug!(outbox = %id, %error, "not published");
+                }
             }
             drop(room);
         });
