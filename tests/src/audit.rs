@@ -98,3 +98,32 @@ fn inversions(list: &[(String, String)]) -> Vec<String> {
     }
     wrong
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(words: &[&str]) -> Vec<(String, String)> {
+        words.iter().map(|word| (person(word).to_owned(), (*word).to_owned())).collect()
+    }
+
+    #[test]
+    fn order_is_each_persons_own() {
+        assert_eq!(inversions(&list(&["a-m1", "b-m7", "a-m2", "b-m8", "a-m5"])), Vec::<String>::new());
+        assert_eq!(inversions(&list(&["a-m1", "a-m3", "b-m1", "a-m2", "a-m4"])), ["a-m3 before a-m2"]);
+    }
+
+    #[test]
+    fn what_stands_twice_is_counted_each_time_too_many() {
+        assert_eq!(repeated(&list(&["a-m1", "b-m1", "a-m1", "a-m1"])), ["a-m1", "a-m1"]);
+        assert!(repeated(&list(&["a-m1", "a-m2"])).is_empty());
+    }
+
+    #[test]
+    fn a_text_is_known_by_its_word_whatever_stands_around_it() {
+        let words = HashSet::from(["a01-m00001", "a01-m00012"]);
+        let text = "You said: [Username: @a01, Demo ID: a01] a01-m00012 #letta(llm_dies)";
+        assert_eq!(named(text, &words), "a01-m00012");
+        assert!(named("You said: a01-m00099", &words).starts_with("stray"));
+    }
+}

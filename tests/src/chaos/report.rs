@@ -60,7 +60,7 @@ impl Report {
             ("seconds".to_owned(), self.options.length.as_secs().to_string()),
             number("messages", self.messages),
         ];
-        rows.extend(self.faults.iter().map(|(kind, count)| (format!("  {kind}"), count.to_string())));
+        rows.extend(self.kinds().into_iter().map(|(kind, count)| (format!("  {kind}"), count.to_string())));
         rows.extend([
             number("  publish refused, stream full", self.refused),
             number("  processes that gave up and were restarted", self.gave_up),
@@ -80,7 +80,22 @@ impl Report {
         rows
     }
 
-    /// What is listed one by one below the table.
+    /// The faults, those of the scripted far sides summed up.
+    fn kinds(&self) -> BTreeMap<&str, u64> {
+        let mut kinds = BTreeMap::new();
+        for (kind, count) in &self.faults {
+            let name = match kind.split_once(": ") {
+                Some(("agent", _)) => "agent stalls, refuses or breaks off",
+                Some(("send", _)) => "platform refuses or cuts a send",
+                Some(("poll", _)) => "platform refuses or cuts a poll",
+                _ => kind,
+            };
+            *kinds.entry(name).or_default() += count;
+        }
+        kinds
+    }
+
+    /// What is listed one by one.
     pub fn details(&self) -> String {
         let Reckoning { verdict, overlaps, unknown, lost, unsound, .. } = &self.reckoning;
         let mut text = String::new();
@@ -89,6 +104,9 @@ impl Report {
                 writeln!(text, "{title}: {line}").expect("a string takes everything");
             }
         };
+        let scripted = self.faults.iter().filter(|(kind, _)| kind.contains(": "));
+        let scripted: Vec<String> = scripted.map(|(kind, count)| format!("{kind} {count}")).collect();
+        list("of the far sides' faults", &[scripted.join(", ")]);
         list("unknown", unknown);
         list("lost", lost);
         list("answered twice", &verdict.answered_twice);
