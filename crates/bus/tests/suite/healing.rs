@@ -66,7 +66,7 @@ async fn a_deleted_consumer_is_bound_again_when_it_is_back() {
     let recreated = Instant::now();
     let job = rig::next(&mut consumer).await;
     assert_eq!(rig::text(&job), "meanwhile");
-    assert!(recreated.elapsed() < Duration::from_secs(4), "{:?}", recreated.elapsed());
+    assert!(recreated.elapsed() < rig::PROMPT, "{:?}", recreated.elapsed());
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn an_outage_costs_no_spinning_and_shutdown_works_in_it() {
     shutdown.cancel();
     let started = Instant::now();
     assert!(consumer.next(&shutdown).await.is_none());
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < rig::PROMPT, "{:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,7 +103,7 @@ async fn shutdown_does_not_hang_on_a_dead_server() {
     shutdown.cancel();
     let started = Instant::now();
     assert!(consumer.next(&shutdown).await.is_none());
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert!(started.elapsed() < rig::PROMPT, "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn a_server_that_hangs_with_its_connection_open_is_noticed() {
     let thawed = Instant::now();
     rig::publish(&bus, 0..10).await;
     let _held = [rig::next(&mut consumer).await, rig::next(&mut consumer).await, rig::next(&mut consumer).await];
-    assert!(thawed.elapsed() < Duration::from_secs(4), "{:?}", thawed.elapsed());
+    assert!(thawed.elapsed() < rig::PROMPT, "{:?}", thawed.elapsed());
     assert!(rig::next_within(&mut consumer, Duration::from_millis(200)).await.is_none());
     assert_eq!(bus.backlog("BROCA_IN", "workers").await.unwrap().ack_pending, 3);
 }

@@ -42,11 +42,9 @@ async fn what_can_never_be_published_differs_from_what_cannot_now() {
     let error = bus.publish(large).await.unwrap_err();
     assert!(matches!(error, BusError::TooLarge { limit: 1_048_576, .. }) && !error.is_transient(), "{error}");
 
-    let started = Instant::now();
     let stray = Outgoing { subject: "other.subject".into(), ..rig::outgoing("stray") };
     let error = bus.publish(stray).await.unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("broca nats apply"), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(2), "no stream is known at once");
 }
 
 /// What the publishers of the crash test have seen.
@@ -90,9 +88,7 @@ async fn nothing_acked_is_missing_after_kill_9() {
         server
     });
     let _server = server.await.unwrap();
-    let restarted = Instant::now();
     tokio::time::timeout(PATIENCE, publishers.join_all()).await.expect("publishers recover");
-    assert!(restarted.elapsed() < Duration::from_secs(10), "recovered after {:?}", restarted.elapsed());
     assert!(seen.lock().unwrap().failed > 0, "the kill hit publishes in flight");
 
     let mut stored = HashSet::new();

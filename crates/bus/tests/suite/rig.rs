@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Long enough for a busy machine; nothing waits for it to pass unless a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// What is done at once is done within this, on the slowest machine; what waits for `ack_wait` (30 s) or hangs is not.
+pub(crate) const PROMPT: Duration = Duration::from_secs(15);
 
 pub(crate) fn options(url: impl Into<String>) -> BusOptions {
     BusOptions { url: url.into(), auth: Auth::None, ..BusOptions::default() }

