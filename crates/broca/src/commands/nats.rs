@@ -1,8 +1,11 @@
 //! `broca nats`: the broker's streams and consumers.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use broca_bus::{ApplyOptions, Change, Topology};
+use broca_bus::{ApplyOptions, Bus, Change, Topology};
 
 use crate::{
     app::App,
@@ -37,11 +40,34 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     let bus = app.bus("admin").await?;
     let options = ApplyOptions { prune: args.prune, ..apply_options(app) };
     let changes =
-        if args.check { topology.diff(&bus, &options).await? } else { topology.apply(&bus, &options).await? };
+        if args.check { topology.diff(&bus, &options).await? } else { applied(&topology, &bus, &options).await? };
     app.output.result(&serde_json::json!({"items": changes}), || {
         changes.iter().map(Change::to_string).collect::<Vec<_>>().join("\n")
     })?;
     verdict(&changes, args.check)
+}
+
+/// How long a cluster may take to elect the leaders that making a stream needs.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(60);
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+
+/// Applies, again while the broker is not able to: a cluster that forms or loses a node answers late or not at all, and
+/// what was made in the meantime is found unchanged the next time.
+pub(crate) async fn applied(
+    topology: &Topology,
+    bus: &Bus,
+    options: &ApplyOptions,
+) -> Result<Vec<Change>, broca_bus::BusError> {
+    let deadline = Instant::now() + CLUSTER_PATIENCE;
+    loop {
+        match topology.apply(bus, options).await {
+            Err(error) if error.is_transient() && Instant::now() < deadline => {
+                tracing::warn!(%error, "the broker cannot do this yet, tried again");
+                tokio::time::sleep(BETWEEN_TRIES).await;
+            }
+            ended => return ended,
+        }
+    }
 }
 
 /// What the settings say about the broker's streams and consumers.
