@@ -39,8 +39,11 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     };
     let bus = app.bus("admin").await?;
     let options = ApplyOptions { prune: args.prune, ..apply_options(app) };
-    let changes =
-        if args.check { topology.diff(&bus, &options).await? } else { applied(&topology, &bus, &options).await? };
+    let changes = if args.check {
+        topology.diff(&bus, &options).await?
+    } else {
+        apply_when_able(&topology, &bus, &options).await?
+    };
     app.output.result(&serde_json::json!({"items": changes}), || {
         changes.iter().map(Change::to_string).collect::<Vec<_>>().join("\n")
     })?;
@@ -53,7 +56,7 @@ const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
 /// Applies, again while the broker is not able to: a cluster that forms or loses a node answers late or not at all, and
 /// what was made in the meantime is found unchanged the next time.
-pub(crate) async fn applied(
+pub(crate) async fn apply_when_able(
     topology: &Topology,
     bus: &Bus,
     options: &ApplyOptions,

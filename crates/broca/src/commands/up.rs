@@ -8,7 +8,7 @@ use std::{
 
 use broca_core::{Instance, route::Mode};
 
-use super::nats::{applied, apply_options};
+use super::nats::{apply_options, apply_when_able};
 use crate::{
     agents,
     app::App,
@@ -148,7 +148,7 @@ async fn prepare(app: &App, address: &NatsAddress, database_url: &str) -> Result
     if !applied.is_empty() {
         tracing::info!(migrations = applied.join(", "), "database brought up to date");
     }
-    let changes = applied(&broca_bus::Topology::embedded()?, &bus, &apply_options(app)).await?;
+    let changes = apply_when_able(&broca_bus::Topology::embedded()?, &bus, &apply_options(app)).await?;
     for change in changes.iter().filter(|change| !change.is_unchanged()) {
         if change.is_refused() {
             tracing::warn!("{change}");
