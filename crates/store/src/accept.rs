@@ -111,7 +111,8 @@ impl<'a> Batch<'a> {
             person,
             conversation: ConversationId::of(&message.agent, &scope_key),
             scope_key,
-            outbox: OutboxId::new(),
+            // The broker knows a message's first wake by the message's own id.
+            outbox: OutboxId(message.id.0),
             assumed_user: (message.scope == Scope::User).then_some(user),
         }
     }

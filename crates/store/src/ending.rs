@@ -35,7 +35,8 @@ impl<'a> Ending<'a> {
             End::Answered { answer, response } => Self {
                 usage: answer.usage.and_then(|usage| serde_json::to_value(usage).ok()),
                 response: response.as_ref(),
-                outbox: response.as_ref().map(|_| OutboxId::new()),
+                // The broker knows an answer by the answer's own id.
+                outbox: response.as_ref().map(|response| OutboxId(response.id.0)),
                 ..plain(MessageState::Completed, TurnState::Answered)
             },
             End::Stored => plain(MessageState::Stored, TurnState::Cancelled),
