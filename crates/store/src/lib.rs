@@ -17,6 +17,7 @@ mod decode;
 mod delivering;
 mod ending;
 mod error;
+mod journal;
 mod lite;
 mod operation;
 mod pg;

@@ -13,14 +13,16 @@
 //! count from there, and their age from `replayed_at`. A late end of an attempt from before therefore still finds
 //! nothing that it fits.
 
-use broca_core::{MessageId, MessageState, OutboxId, PlanId, ResponseId, ResponseState, Timestamp};
+use broca_core::{EventKind, MessageId, MessageState, OutboxId, PlanId, ResponseId, ResponseState, Timestamp};
 use serde::Serialize;
+use serde_json::json;
 use sqlx::types::Uuid;
 
 use crate::{
     PlanItem, Stage, Store, StoreError,
     closing::{CloseLetter, close},
     decode::{count, parsed},
+    journal::{Event, note},
     plans::{self, ItemRow},
     reading::fetch,
     tx::{Tx, ask, change, operation},
@@ -93,7 +95,7 @@ pub(crate) const LOCK_CONVERSATION: &str = "-- replay: lock conversation
 SELECT c.id FROM messages m JOIN conversations c ON c.id = m.conversation_id WHERE m.id = $1 FOR UPDATE OF c";
 
 pub(crate) const MESSAGE: &str = "-- replay: message
-SELECT m.state, m.replays, m.class, m.reason, m.seq, m.attempts, m.text, m.instance, m.conversation_id,
+SELECT m.state, m.replays, m.class, m.reason, m.finished_at, m.seq, m.attempts, m.text, m.instance, m.conversation_id,
        EXISTS (SELECT 1 FROM responses r WHERE r.message_id = m.id AND r.open) AS answering
 FROM messages m WHERE m.id = $1";
 
@@ -117,6 +119,7 @@ struct Message {
     replays: i64,
     class: Option<String>,
     reason: Option<String>,
+    finished_at: Option<i64>,
     seq: i64,
     attempts: i64,
     text: String,
@@ -137,6 +140,20 @@ impl Message {
             Ok(_) => None,
         })
     }
+
+    /// The end that the replay takes back.
+    fn end(&self, id: Uuid) -> Result<Event<'static>, StoreError> {
+        let kind = match parsed(&self.state)? {
+            MessageState::Completed => EventKind::Answered,
+            MessageState::Stored => EventKind::Stored,
+            MessageState::Suppressed => EventKind::Suppressed,
+            MessageState::Failed => EventKind::Failed,
+            MessageState::Cancelled => EventKind::Cancelled,
+            state => return Err(StoreError::Refused(format!("a message that is {state} has not ended"))),
+        };
+        let at = self.finished_at.ok_or_else(|| StoreError::Unreadable(format!("message {id} ended at no time")))?;
+        Ok(Event::new(kind, at).message(id).detail(json!({"class": self.class, "reason": self.reason})))
+    }
 }
 
 /// Says why it was skipped.
@@ -150,6 +167,7 @@ async fn turn(tx: &mut Tx<'_>, next: &Next, item: &ItemRow, now: i64) -> Result<
     if refusal.is_some() {
         return Ok(refusal);
     }
+    note(tx, &message.end(id)?).await?;
     let (tail,) = ask!(tx, fetch_one, (i64,), PLACE, message.conversation_id, now)?;
     let moved = change!(tx, REOPEN_MESSAGE, id, message.state.as_str(), tail, item.text.as_deref(), now)?;
     moved_one(moved, id)?;
@@ -178,7 +196,7 @@ pub(crate) const LOCK_RESPONSE: &str = "-- replay: lock answer
 SELECT id FROM responses WHERE id = $1 FOR UPDATE";
 
 pub(crate) const RESPONSE: &str = "-- replay: answer
-SELECT r.state, r.replays, r.class, r.reason, m.seq, r.attempts, r.instance, r.conversation_id,
+SELECT r.state, r.replays, r.class, r.reason, r.finished_at, m.seq, r.attempts, r.instance, r.conversation_id,
        m.replayed_at IS NOT NULL AND m.replayed_at > r.created_at AS superseded
 FROM responses r JOIN messages m ON m.id = r.message_id WHERE r.id = $1 AND r.message_id = $2";
 
@@ -203,6 +221,7 @@ struct Response {
     replays: i64,
     class: Option<String>,
     reason: Option<String>,
+    finished_at: Option<i64>,
     seq: i64,
     attempts: i64,
     instance: String,
@@ -221,6 +240,16 @@ impl Response {
             Ok(_) => None,
         })
     }
+
+    /// The end that the replay takes back, unless it was that of an attempt, which has its own row.
+    fn end(&self, message: Uuid, id: Uuid) -> Result<Option<Event<'static>>, StoreError> {
+        if parsed::<ResponseState>(&self.state)? != ResponseState::Suppressed {
+            return Ok(None);
+        }
+        let at = self.finished_at.ok_or_else(|| StoreError::Unreadable(format!("answer {id} ended at no time")))?;
+        let event = Event::new(EventKind::DeliverySuppressed, at).message(message).response(id);
+        Ok(Some(event.detail(json!({"class": self.class, "reason": self.reason}))))
+    }
 }
 
 /// Says why it was skipped.
@@ -237,6 +266,9 @@ async fn delivery(
     let refusal = response.refusal(item)?;
     if refusal.is_some() {
         return Ok(refusal);
+    }
+    if let Some(end) = response.end(item.message_id, id)? {
+        note(tx, &end).await?;
     }
     let reopen = tx.either(REOPEN_RESPONSE_PG, REOPEN_RESPONSE_LITE);
     let moved = change!(tx, reopen, id, response.state.as_str(), now)?;

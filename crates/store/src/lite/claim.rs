@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use broca_core::{ConversationId, Timestamp, clock::micros};
+use broca_core::{ConversationId, EventKind, Timestamp, clock::micros};
 use serde_json::{Value, json};
 use sqlx::{SqliteConnection, types::Uuid};
 
@@ -10,6 +10,7 @@ use super::{batch, hex, now, now_micros, write};
 use crate::{
     ClaimRequest, Claimed, Lease, PENDING_PAGE, PendingMessage, StoreError,
     decode::{Pages, PendingRow},
+    journal::{Event, append},
     operation::{Each, in_order, index},
 };
 
@@ -62,6 +63,15 @@ struct Row {
 }
 
 impl Row {
+    fn event<'a>(&self, worker: &'a str, now: i64) -> Event<'a> {
+        let kind = if self.owner.is_some() { EventKind::TakenOver } else { EventKind::Claimed };
+        let event = Event::new(kind, now).conversation(self.id).actor(worker).epoch(self.epoch + 1);
+        match &self.owner {
+            Some(owner) => event.detail(json!({"from": owner})),
+            None => event,
+        }
+    }
+
     fn lease(self) -> Lease {
         Lease {
             conversation: ConversationId(self.id),
@@ -81,7 +91,7 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[ClaimRequest]) -> 
     rows.sort_by_key(|row| row.n);
     let mut taken = HashSet::new();
     let mut answers = Vec::with_capacity(rows.len());
-    let (mut held, mut takes) = (Vec::new(), Vec::new());
+    let (mut held, mut takes, mut events) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
         if row.head == row.tail {
             answers.push((row.n, Ok(Claimed::Idle)));
@@ -93,10 +103,12 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[ClaimRequest]) -> 
             taken.insert(row.id);
             takes.push(json!({"id": hex(row.id), "worker": item.worker.as_str(),
                               "until": now.saturating_add(micros(item.ttl))}));
+            events.push(row.event(item.worker.as_str(), now));
             held.push(row);
         }
     }
     write(conn, TAKE, takes).await?;
+    append(conn, &events).await?;
     let keys = held.iter().map(|row| json!({"id": hex(row.id), "epoch": row.epoch + 1})).collect();
     let mut pages = Pages::of(pending_rows(conn, keys).await?);
     answers.extend(held.into_iter().map(|row| (row.n, pages.fill(row.lease()))));

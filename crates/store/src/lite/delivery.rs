@@ -37,6 +37,13 @@ FROM (
     JOIN profiles p ON p.id = r.profile_id
 )";
 
+/// Before the next one overwrites it.
+pub(crate) const TAKEN_OVER: &str = "-- begin delivery: journal
+INSERT INTO events (at, kind, message_id, response_id, actor, detail)
+SELECT j.value ->> 'now', 'delivery_taken_over', r.message_id, r.id, j.value ->> 'host',
+       json_object('from', r.host, 'attempt', r.attempts)
+FROM json_each($1) j CROSS JOIN responses r ON r.id = unhex(j.value ->> 'response')";
+
 pub(crate) const TAKE: &str = "-- begin delivery: take
 UPDATE responses
 SET state = 'delivering', host = j.value ->> 'host', lease_until = j.value ->> 'until',
@@ -51,18 +58,23 @@ pub(crate) async fn begin(
     let now = now_micros(conn).await?;
     let wishes = batch(items, |i| json!({"response": hex(i.response.0), "instance": i.instance.as_str()}));
     let rows: Vec<DeliveryRow> = sqlx::query_as(LOOK).bind(wishes).bind(now).fetch_all(&mut *conn).await?;
-    let mut takes = Vec::new();
+    let (mut takes, mut settles) = (Vec::new(), Vec::new());
     let mut answers = Vec::with_capacity(rows.len());
     for row in rows {
         let n = row.n;
         let delivery = row.delivery();
         let item = index(n).and_then(|n| items.get(n));
         if let (Ok(Delivery::Go(_) | Delivery::Settle(_)), Some(item)) = (&delivery, item) {
-            takes.push(json!({"response": hex(item.response.0), "host": item.host.as_str(), "now": now,
-                              "until": now.saturating_add(micros(item.ttl))}));
+            let take = json!({"response": hex(item.response.0), "host": item.host.as_str(), "now": now,
+                              "until": now.saturating_add(micros(item.ttl))});
+            if matches!(delivery, Ok(Delivery::Settle(_))) {
+                settles.push(take.clone());
+            }
+            takes.push(take);
         }
         answers.push((n, delivery));
     }
+    write(conn, TAKEN_OVER, settles).await?;
     write(conn, TAKE, takes).await?;
     Ok(in_order(items.len(), answers, || Ok(Delivery::Unknown)))
 }
@@ -82,9 +94,10 @@ SET state = j.value ->> 'state', open = j.value ->> 'open', host = NULL, lease_u
 FROM json_each($1) j WHERE responses.id = unhex(j.value ->> 'response')";
 
 pub(crate) const RECORD: &str = "-- finish delivery: history
-INSERT INTO deliveries (response_id, attempt, host, outcome, class, reason, started_at, finished_at)
+INSERT INTO deliveries (response_id, attempt, host, outcome, class, reason, started_at, finished_at, not_before)
 SELECT unhex(value ->> 'response'), value ->> 'attempt', value ->> 'host', value ->> 'outcome', value ->> 'class',
-       value ->> 'reason', value ->> 'started_at', value ->> 'now'
+       value ->> 'reason', value ->> 'started_at', value ->> 'now',
+       CASE value ->> 'outcome' WHEN 'retry' THEN value ->> 'not_before' END
 FROM json_each($1)";
 
 pub(crate) const OWE: &str = "-- finish delivery: outbox
@@ -115,7 +128,7 @@ impl Held {
         json!({
             "response": hex(self.id), "state": ending.state.as_str(), "open": !ending.state.is_terminal(),
             "outcome": ending.outcome, "attempt": item.attempt, "host": item.host.as_str(),
-            "not_before": if ending.delay > 0 { now.saturating_add(ending.delay) } else { 0 },
+            "not_before": if ending.outcome == "retry" { now.saturating_add(ending.delay) } else { 0 },
             "class": ending.class(), "reason": ending.reason(),
             "receipt": ending.receipt().map(|receipt| receipt.to_string()), "started_at": self.started_at, "now": now,
             "outbox": ending.outbox.map(|outbox| hex(outbox.0)), "instance": self.instance,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use broca_core::MessageState;
+use broca_core::{EventKind, MessageState};
 use serde_json::{Value, json};
 use sqlx::{SqliteConnection, types::Uuid};
 
@@ -10,11 +10,12 @@ use super::{batch, hex, now_micros, write};
 use crate::{
     Fenced, Finish, Finished, StoreError,
     ending::Ending,
+    journal::{Event, append},
     operation::{Each, in_order, index},
 };
 
 pub(crate) const LOOK: &str = "-- finish: look
-SELECT j.key + 1 AS n, c.tail, m.state AS was, m.seq, m.instance, m.profile_id, m.chat_id, m.attempts, t.id AS open,
+SELECT j.key + 1 AS n, c.owner, c.tail, m.state AS was, m.seq, m.instance, m.profile_id, m.chat_id, m.attempts, t.id AS open,
        m.seq > c.head AND m.state IN ('received', 'processing') AND NOT EXISTS (
            SELECT 1 FROM messages e
            WHERE e.conversation_id = c.id AND e.seq > c.head AND e.seq < m.seq
@@ -61,6 +62,7 @@ FROM json_each($1)";
 #[derive(sqlx::FromRow)]
 struct Look {
     n: i64,
+    owner: String,
     tail: i64,
     was: Option<String>,
     seq: Option<i64>,
@@ -75,6 +77,15 @@ struct Look {
 impl Look {
     fn released(&self, ending: &Ending<'_>) -> bool {
         ending.message_state == MessageState::Received || self.seq == Some(self.tail)
+    }
+
+    /// What the next attempt overwrites in the conversation.
+    fn parked(&self, ending: &Ending<'_>, now: i64) -> Option<Event<'_>> {
+        let Finish { conversation, message, epoch, .. } = ending.finish;
+        let detail = json!({"until": now.saturating_add(ending.delay), "class": ending.class(),
+                            "reason": ending.reason()});
+        let event = Event::new(EventKind::Parked, now).message(message.0).conversation(conversation.0);
+        (ending.message_state == MessageState::Received).then(|| event.actor(&self.owner).epoch(*epoch).detail(detail))
     }
 
     fn row(&self, ending: &Ending<'_>, now: i64) -> Value {
@@ -110,12 +121,14 @@ pub(crate) async fn run(
     let looks: Vec<Look> = sqlx::query_as(LOOK).bind(keys).fetch_all(&mut *conn).await?;
     let mut rows = Vec::new();
     let mut answers = Vec::new();
+    let mut parked = Vec::new();
     let mut touched = HashSet::new();
-    for look in looks {
+    for look in &looks {
         let Some(ending) = index(look.n).and_then(|n| endings.get(n)) else { continue };
         let fits = look.first == Some(true) && look.open == ending.finish.turn.map(|turn| turn.0);
         if fits && touched.insert(ending.finish.conversation) {
             rows.push(look.row(ending, now));
+            parked.extend(look.parked(ending, now));
             answers.push((look.n, Ok(ending.done(look.released(ending), now))));
         } else {
             answers.push((look.n, Err(ending.refusal(look.was.as_deref(), look.open))));
@@ -128,5 +141,6 @@ pub(crate) async fn run(
     write(conn, TURN, turns).await?;
     write(conn, ANSWER, responses).await?;
     write(conn, OWE, owed).await?;
+    append(conn, &parked).await?;
     Ok(in_order(items.len(), answers, || Ok(Fenced::LeaseLost)))
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use broca_core::{ConversationId, MessageId, OutboxId, Timestamp, TurnId, WorkerId, clock::micros};
+use broca_core::{ConversationId, EventKind, MessageId, OutboxId, Timestamp, TurnId, WorkerId, clock::micros};
 use serde_json::json;
 use sqlx::{SqliteConnection, types::Uuid};
 
@@ -11,6 +11,7 @@ use crate::{
     Fenced, Owed, StoreError, SweptWake,
     accept::WAKE_AFTER_MICROS,
     decode::{OwedRow, parsed},
+    journal::{Event, append},
 };
 
 pub(crate) const SET_AGENT_CONVERSATION: &str = "-- set agent conversation
@@ -35,13 +36,16 @@ WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL
 RETURNING head"
 );
 
+pub(crate) const OWNER: &str = "-- release: look
+SELECT owner FROM conversations WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL";
+
 pub(crate) const FIRST: &str = "-- first pending
 SELECT m.id FROM messages m
 WHERE m.conversation_id = $1 AND m.seq > $2 AND m.state IN ('received', 'processing')
 ORDER BY m.seq LIMIT 1";
 
 pub(crate) const HAND_OVER: &str = "-- hand over
-UPDATE turns SET handed_over = 1 WHERE message_id = $1 AND state = 'started'";
+UPDATE turns SET handed_over = 1 WHERE message_id = $1 AND state = 'started' RETURNING id";
 
 pub(crate) const OWE: &str = concat!(
     "-- release: owed wake
@@ -61,18 +65,19 @@ pub(crate) async fn release(
     conversation: ConversationId,
     epoch: i64,
 ) -> Result<Fenced<Option<Owed>>, StoreError> {
-    let head: Option<(i64,)> = sqlx::query_as(RELEASE)
-        .bind(conversation.0)
-        .bind(epoch)
-        .bind(WAKE_AFTER_MICROS)
-        .fetch_optional(&mut *conn)
-        .await?;
-    let Some((head,)) = head else { return Ok(Fenced::LeaseLost) };
+    let owner: Option<(String,)> =
+        sqlx::query_as(OWNER).bind(conversation.0).bind(epoch).fetch_optional(&mut *conn).await?;
+    let Some((owner,)) = owner else { return Ok(Fenced::LeaseLost) };
+    let (head,): (i64,) =
+        sqlx::query_as(RELEASE).bind(conversation.0).bind(epoch).bind(WAKE_AFTER_MICROS).fetch_one(&mut *conn).await?;
     let first: Option<(Uuid,)> =
         sqlx::query_as(FIRST).bind(conversation.0).bind(head).fetch_optional(&mut *conn).await?;
     let Some((message,)) = first else { return Ok(Fenced::Done(None)) };
     let outbox = OutboxId::new();
-    sqlx::query(HAND_OVER).bind(message).execute(&mut *conn).await?;
+    let turn: Option<(Uuid,)> = sqlx::query_as(HAND_OVER).bind(message).fetch_optional(&mut *conn).await?;
+    let event = Event::new(EventKind::HandedOver, now_micros(conn).await?);
+    let event = event.message(message).conversation(conversation.0).actor(&owner).epoch(epoch);
+    append(conn, &[Event { detail: turn.map(|(turn,)| json!({"turn": turn})), ..event }]).await?;
     sqlx::query(OWE).bind(message).bind(outbox.0).execute(&mut *conn).await?;
     let owed: OwedRow = sqlx::query_as(OWED).bind(outbox.0).fetch_one(conn).await?;
     Ok(Fenced::Done(Some(owed.owed()?)))

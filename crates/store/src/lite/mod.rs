@@ -53,7 +53,7 @@ pub(crate) async fn write(
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{AssertSqlSafe, Connection, Executor, Row};
+    use sqlx::{AssertSqlSafe, Connection, Row};
 
     use super::*;
 
@@ -61,8 +61,7 @@ mod tests {
     #[tokio::test]
     async fn hot_statements_look_rows_up_by_key() {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        conn.execute(include_str!("../../../../migrations/sqlite/0001_initial.sql")).await.unwrap();
-        conn.execute(include_str!("../../../../migrations/sqlite/0002_replay.sql")).await.unwrap();
+        crate::db::SQLITE.run_direct(None, &mut conn, false).await.unwrap();
         let statements = [
             ingest::SEEN,
             ingest::PROFILES,
@@ -72,13 +71,16 @@ mod tests {
             turn::LOOK_START,
             turn::COUNT,
             turn::LOOK_RESUME,
+            turn::RESUMED,
             turn::RESUME,
             turn::LOOK_RUN,
+            turn::RUN_KNOWN,
             turn::RUN,
             finish::LOOK,
             finish::MESSAGE,
             finish::TURN,
             finish::ADVANCE,
+            lease::OWNER,
             lease::RELEASE,
             lease::FIRST,
             lease::HAND_OVER,
@@ -87,8 +89,10 @@ mod tests {
             lease::PROGRESS,
             lease::DUE,
             lease::PUSH,
+            outbox::PUBLISHED,
             outbox::DONE,
             delivery::LOOK,
+            delivery::TAKEN_OVER,
             delivery::TAKE,
             delivery::HELD,
             delivery::END,

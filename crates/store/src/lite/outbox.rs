@@ -9,11 +9,25 @@ use sqlx::{SqliteConnection, SqlitePool};
 use super::{batch, hex, now};
 use crate::{Owed, StoreError, decode::OwedRow, operation::Each};
 
+pub(crate) const PUBLISHED: &str = concat!(
+    "-- outbox done: journal
+INSERT INTO events (at, kind, message_id, response_id)
+SELECT ",
+    now!(),
+    ", CASE o.kind WHEN 'wake' THEN 'wake_published'
+                   WHEN 'response' THEN 'answer_published'
+                   ELSE 'dead_letter_published' END,
+       o.message_id, o.response_id
+FROM json_each($1) j CROSS JOIN outbox o ON o.id = unhex(j.value)"
+);
+
 pub(crate) const DONE: &str = "-- outbox done
 DELETE FROM outbox WHERE id IN (SELECT unhex(value) FROM json_each($1))";
 
 pub(crate) async fn done(conn: &mut SqliteConnection, items: &[OutboxId]) -> Result<Vec<Each<()>>, StoreError> {
-    sqlx::query(DONE).bind(batch(items, |id| json!(hex(id.0)))).execute(conn).await?;
+    let ids = batch(items, |id| json!(hex(id.0)));
+    sqlx::query(PUBLISHED).bind(ids.as_str()).execute(&mut *conn).await?;
+    sqlx::query(DONE).bind(ids).execute(conn).await?;
     Ok(items.iter().map(|_| Ok(())).collect())
 }
 

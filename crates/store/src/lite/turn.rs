@@ -81,6 +81,14 @@ JOIN conversations c
 LEFT JOIN turns t ON t.id = unhex(j.value ->> 'turn') AND t.conversation_id = c.id AND t.state = 'started'
 LEFT JOIN messages m ON m.id = t.message_id AND m.state = 'processing'";
 
+/// Before the next one overwrites it.
+pub(crate) const RESUMED: &str = "-- resume turn: journal
+INSERT INTO events (at, kind, message_id, actor, epoch, detail)
+SELECT j.value ->> 'now', 'turn_resumed', t.message_id, j.value ->> 'worker', j.value ->> 'epoch',
+       json_object('turn', j.value ->> 'name', 'from', t.worker, 'from_epoch', t.epoch,
+                   'handed_over', json(iif(t.handed_over, 'true', 'false')))
+FROM json_each($1) j CROSS JOIN turns t ON t.id = unhex(j.value ->> 'turn')";
+
 pub(crate) const RESUME: &str = "-- resume turn
 UPDATE turns SET epoch = j.value ->> 'epoch', worker = j.value ->> 'worker', handed_over = 0
 FROM json_each($1) j WHERE turns.id = unhex(j.value ->> 'turn')";
@@ -89,6 +97,7 @@ pub(crate) async fn resume(
     conn: &mut SqliteConnection,
     items: &[ResumeTurn],
 ) -> Result<Vec<Each<Fenced<u32>>>, StoreError> {
+    let now = now_micros(conn).await?;
     let wishes =
         batch(items, |i| json!({"turn": hex(i.turn.0), "conversation": hex(i.conversation.0), "epoch": i.epoch}));
     let looks: Vec<(i64, Option<String>, Option<i64>)> =
@@ -97,11 +106,12 @@ pub(crate) async fn resume(
     for (n, message, attempts) in &looks {
         let Some(item) = index(*n).and_then(|n| items.get(n)) else { continue };
         if attempts.is_some() {
-            rows.push(json!({"turn": hex(item.turn.0), "message": message, "attempts": attempts, "epoch": item.epoch,
-                             "worker": item.worker.as_str()}));
+            rows.push(json!({"turn": hex(item.turn.0), "name": item.turn, "message": message, "attempts": attempts,
+                             "epoch": item.epoch, "worker": item.worker.as_str(), "now": now}));
         }
     }
     write(conn, COUNT, rows.clone()).await?;
+    write(conn, RESUMED, rows.clone()).await?;
     write(conn, RESUME, rows).await?;
     let answers = looks.into_iter().map(|(n, _, attempts)| (n, done(attempts, "the turn to resume")));
     Ok(in_order(items.len(), answers, || Ok(Fenced::LeaseLost)))
@@ -113,6 +123,15 @@ FROM json_each($1) j
 JOIN turns t ON t.id = unhex(j.value ->> 'turn')
 JOIN conversations c ON c.id = t.conversation_id AND c.epoch = j.value ->> 'epoch' AND c.owner IS NOT NULL";
 
+/// Before the next one makes it old news.
+pub(crate) const RUN_KNOWN: &str = "-- record run: journal
+INSERT INTO events (at, kind, message_id, actor, epoch, detail)
+SELECT j.value ->> 'now', 'run_known', t.message_id, c.owner, j.value ->> 'epoch',
+       json_object('turn', j.value ->> 'name', 'run', j.value ->> 'run')
+FROM json_each($1) j
+CROSS JOIN turns t ON t.id = unhex(j.value ->> 'turn') AND t.run IS NOT j.value ->> 'run'
+CROSS JOIN conversations c ON c.id = t.conversation_id";
+
 pub(crate) const RUN: &str = "-- record run
 UPDATE turns SET run = j.value ->> 'run' FROM json_each($1) j WHERE turns.id = unhex(j.value ->> 'turn')";
 
@@ -120,10 +139,12 @@ pub(crate) async fn record_run(
     conn: &mut SqliteConnection,
     items: &[RunSeen],
 ) -> Result<Vec<Each<Fenced<u32>>>, StoreError> {
-    let row = |i: &RunSeen| json!({"turn": hex(i.turn.0), "epoch": i.epoch, "run": i.run});
+    let now = now_micros(conn).await?;
+    let row = |i: &RunSeen| json!({"turn": hex(i.turn.0), "name": i.turn, "epoch": i.epoch, "run": i.run, "now": now});
     let looks: Vec<(i64, Option<i64>)> = sqlx::query_as(LOOK_RUN).bind(batch(items, row)).fetch_all(&mut *conn).await?;
     let open = looks.iter().filter(|(_, open)| open.is_some());
-    let rows = open.filter_map(|(n, _)| index(*n).and_then(|n| items.get(n))).map(row).collect();
+    let rows = open.filter_map(|(n, _)| index(*n).and_then(|n| items.get(n))).map(row).collect::<Vec<_>>();
+    write(conn, RUN_KNOWN, rows.clone()).await?;
     write(conn, RUN, rows).await?;
     let answers = looks.into_iter().map(|(n, open)| (n, done(open, "the turn of a run")));
     Ok(in_order(items.len(), answers, || Ok(Fenced::LeaseLost)))

@@ -34,6 +34,12 @@ wanted AS MATERIALIZED (
     SET owner = j.worker, epoch = j.epoch + 1, lease_until = clock.now + j.ttl, wake_at = clock.now + j.ttl
     FROM judged j, clock
     WHERE c.id = j.id AND j.verdict = 'held'
+), journal AS (
+    INSERT INTO events (at, kind, conversation_id, actor, epoch, detail)
+    SELECT now, CASE WHEN owner IS NULL THEN 'claimed' ELSE 'taken_over' END, id, worker, epoch + 1,
+           CASE WHEN owner IS NOT NULL THEN jsonb_build_object('from', owner) END
+    FROM judged, clock
+    WHERE verdict = 'held'
 )
 SELECT n, verdict, id, epoch + 1 AS epoch, agent, agent_conversation, not_before FROM judged";
 

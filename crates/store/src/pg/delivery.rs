@@ -41,6 +41,11 @@ input AS MATERIALIZED (
         started_at = CASE j.verdict WHEN 'go' THEN now ELSE j.started_at END
     FROM judged j, clock
     WHERE r.id = j.id AND j.verdict IN ('go', 'settle')
+), journal AS (
+    INSERT INTO events (at, kind, message_id, response_id, actor, detail)
+    SELECT now, 'delivery_taken_over', message_id, id, asking, jsonb_build_object('from', host, 'attempt', attempts)
+    FROM judged, clock
+    WHERE verdict = 'settle'
 )
 SELECT j.n, j.verdict, j.state, GREATEST(j.lease_until, j.not_before) AS until, now, j.id, j.message_id, j.text,
        CASE j.verdict WHEN 'go' THEN j.attempts + 1 ELSE j.attempts END AS attempts,
@@ -84,8 +89,10 @@ input AS MATERIALIZED (
     FROM locked l, clock
     WHERE r.id = l.response_id
 ), recorded AS (
-    INSERT INTO deliveries (response_id, attempt, host, outcome, class, reason, started_at, finished_at)
-    SELECT response_id, attempt, host, outcome, new_class, new_reason, started_at, now FROM locked, clock
+    INSERT INTO deliveries (response_id, attempt, host, outcome, class, reason, started_at, finished_at, not_before)
+    SELECT response_id, attempt, host, outcome, new_class, new_reason, started_at, now,
+           CASE outcome WHEN 'retry' THEN now + delay END
+    FROM locked, clock
 ), owed AS (
     INSERT INTO outbox (id, kind, instance, message_id, conversation_id, response_id, detail, created_at)
     SELECT outbox_id, 'dead_letter', instance, message_id, conversation_id, response_id,

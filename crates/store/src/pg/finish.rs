@@ -18,7 +18,7 @@ input AS MATERIALIZED (
         WITH ORDINALITY AS i (conversation_id, epoch, message_id, turn_id, message_state, turn_state, class,
                               reason, delay, usage, response_id, response_text, outbox_id, n)
 ), locked AS MATERIALIZED (
-    SELECT i.*, c.head, c.tail
+    SELECT i.*, c.owner, c.head, c.tail
     FROM input i
     JOIN conversations c ON c.id = i.conversation_id AND c.epoch = i.epoch AND c.owner IS NOT NULL
     ORDER BY c.id
@@ -66,6 +66,12 @@ input AS MATERIALIZED (
            now
     FROM ended, clock
     WHERE outbox_id IS NOT NULL
+), journal AS (
+    INSERT INTO events (at, kind, message_id, conversation_id, actor, epoch, detail)
+    SELECT now, 'parked', message_id, conversation_id, owner, epoch,
+           jsonb_build_object('until', now + delay, 'class', class, 'reason', reason)
+    FROM ended, clock
+    WHERE message_state = 'received'
 )
 SELECT n, NULL::boolean AS released, now AS at FROM locked, clock
 UNION ALL

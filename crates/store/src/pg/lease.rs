@@ -23,22 +23,32 @@ pub(crate) async fn set_agent_conversation(
 }
 
 pub(crate) const RELEASE: &str = "-- release
-UPDATE conversations SET owner = NULL, lease_until = 0, wake_at = broca_now() + $3
-WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL
-RETURNING head";
+WITH held AS MATERIALIZED (
+    SELECT id, owner, head FROM conversations WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL FOR UPDATE
+)
+UPDATE conversations c SET owner = NULL, lease_until = 0, wake_at = broca_now() + $3
+FROM held h WHERE c.id = h.id
+RETURNING c.head, h.owner";
 
 /// A second statement, so that it sees every message that was accepted before the first one got the row.
 pub(crate) const HAND_OVER: &str = "-- hand over
-WITH first AS MATERIALIZED (
+WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
+first AS MATERIALIZED (
     SELECT m.id, m.instance, m.text, m.trace
     FROM messages m
     WHERE m.conversation_id = $1 AND m.seq > $2 AND m.state IN ('received', 'processing')
     ORDER BY m.seq LIMIT 1
 ), handed AS (
     UPDATE turns t SET handed_over = true FROM first f WHERE t.message_id = f.id AND t.state IS NOT DISTINCT FROM 'started'
+    RETURNING t.id
+), journal AS (
+    INSERT INTO events (at, kind, message_id, conversation_id, actor, epoch, detail)
+    SELECT now, 'handed_over', f.id, $1, $4, $5,
+           (SELECT jsonb_build_object('turn', h.id) FROM handed h)
+    FROM first f, clock
 ), owed AS (
     INSERT INTO outbox (id, kind, instance, message_id, conversation_id, created_at)
-    SELECT $3, 'wake', f.instance, f.id, $1, broca_now() FROM first f
+    SELECT $3, 'wake', f.instance, f.id, $1, now FROM first f, clock
     RETURNING id, kind, instance, message_id, conversation_id, response_id, detail, created_at
 )
 SELECT o.*, f.text, f.trace FROM owed o, first f";
@@ -49,17 +59,19 @@ pub(crate) async fn release(
     epoch: i64,
 ) -> Result<Fenced<Option<Owed>>, StoreError> {
     let mut tx = conn.begin().await?;
-    let head: Option<(i64,)> = sqlx::query_as(RELEASE)
+    let held: Option<(i64, String)> = sqlx::query_as(RELEASE)
         .bind(conversation.0)
         .bind(epoch)
         .bind(WAKE_AFTER_MICROS)
         .fetch_optional(&mut *tx)
         .await?;
-    let Some((head,)) = head else { return Ok(Fenced::LeaseLost) };
+    let Some((head, owner)) = held else { return Ok(Fenced::LeaseLost) };
     let owed: Option<OwedRow> = sqlx::query_as(HAND_OVER)
         .bind(conversation.0)
         .bind(head)
         .bind(OutboxId::new().0)
+        .bind(owner)
+        .bind(epoch)
         .fetch_optional(&mut *tx)
         .await?;
     tx.commit().await?;

@@ -12,7 +12,17 @@ use crate::{
 };
 
 pub(crate) const DONE: &str = "-- outbox done
-DELETE FROM outbox WHERE id = ANY ($1)";
+WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
+gone AS (
+    DELETE FROM outbox WHERE id = ANY ($1) RETURNING kind, message_id, response_id
+)
+INSERT INTO events (at, kind, message_id, response_id)
+SELECT now,
+       CASE kind WHEN 'wake' THEN 'wake_published'
+                 WHEN 'response' THEN 'answer_published'
+                 ELSE 'dead_letter_published' END,
+       message_id, response_id
+FROM gone, clock";
 
 pub(crate) async fn done(conn: &mut PgConnection, items: &[OutboxId]) -> Result<Vec<Each<()>>, StoreError> {
     sqlx::query(DONE).bind(column(items, |id| id.0)).execute(conn).await?;

@@ -46,7 +46,7 @@ WITH input AS MATERIALIZED (
     ORDER BY c.id
     FOR UPDATE OF c
 ), open AS MATERIALIZED (
-    SELECT l.n, l.epoch, l.worker, t.id, t.message_id, t.handed_over
+    SELECT l.n, l.epoch, l.worker, t.id, t.message_id, t.handed_over, t.epoch AS was_epoch, t.worker AS was_worker
     FROM locked l JOIN turns t ON t.id = l.turn_id AND t.conversation_id = l.conversation_id
     WHERE t.state IS NOT DISTINCT FROM 'started'
     FOR UPDATE OF t
@@ -57,12 +57,17 @@ WITH input AS MATERIALIZED (
     FROM open o
     WHERE m.id = o.message_id AND m.state = 'processing'
     RETURNING o.n, m.attempts
+), journal AS (
+    INSERT INTO events (at, kind, message_id, actor, epoch, detail)
+    SELECT broca_now(), 'turn_resumed', message_id, worker, epoch,
+           jsonb_build_object('turn', id, 'from', was_worker, 'from_epoch', was_epoch, 'handed_over', handed_over)
+    FROM open
 )
 SELECT n, NULL::bigint FROM locked UNION ALL SELECT n, attempts FROM counted";
 
 pub(crate) const RUN: &str = "-- record run
 WITH locked AS MATERIALIZED (
-    SELECT i.n, i.run, t.id
+    SELECT i.n, i.run, i.epoch, t.id, t.message_id, c.owner, t.run IS DISTINCT FROM i.run AS news
     FROM unnest($1::uuid[], $2::bigint[], $3::text[]) WITH ORDINALITY AS i (turn_id, epoch, run, n)
     JOIN turns t ON t.id = i.turn_id
     JOIN conversations c ON c.id = t.conversation_id AND c.epoch = i.epoch AND c.owner IS NOT NULL
@@ -70,7 +75,12 @@ WITH locked AS MATERIALIZED (
     FOR UPDATE OF c
 ), known AS (
     UPDATE turns t SET run = l.run FROM locked l WHERE t.id = l.id AND t.state IS NOT DISTINCT FROM 'started'
-    RETURNING l.n
+    RETURNING l.*
+), journal AS (
+    INSERT INTO events (at, kind, message_id, actor, epoch, detail)
+    SELECT broca_now(), 'run_known', message_id, owner, epoch, jsonb_build_object('turn', id, 'run', run)
+    FROM known
+    WHERE news
 )
 SELECT n, NULL::bigint FROM locked UNION ALL SELECT n, 1 FROM known";
 

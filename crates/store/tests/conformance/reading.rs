@@ -59,7 +59,7 @@ async fn a_database_without_tables_says_what_to_do(home: Home) {
     home.sql("DROP TABLE _sqlx_migrations").await;
     let error = home.store.check_migrated().await.unwrap_err();
     assert!(
-        matches!(&error, StoreError::NotMigrated { missing } if missing == &["0001_initial", "0002_replay"]),
+        matches!(&error, StoreError::NotMigrated { missing } if missing.starts_with(&["0001_initial".into(), "0002_replay".into()])),
         "{error}"
     );
     assert!(error.to_string().ends_with("run `broca migrate`"));
