@@ -14,7 +14,7 @@ CREATE TABLE events (
     detail          TEXT
 ) STRICT;
 CREATE INDEX events_message ON events (message_id, id) WHERE message_id IS NOT NULL;
-CREATE INDEX events_conversation ON events (conversation_id, id) WHERE conversation_id IS NOT NULL;
+CREATE INDEX events_conversation ON events (conversation_id, at) WHERE conversation_id IS NOT NULL;
 
 -- When the next attempt was due after this one.
 ALTER TABLE deliveries ADD COLUMN not_before INTEGER;

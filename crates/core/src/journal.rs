@@ -58,9 +58,9 @@ kinds!(
     Quarantined = "quarantined",
     /// Answered in the turn of another message. `events`.
     Coalesced = "coalesced",
-    /// A worker took the free conversation. `events`, with epoch.
+    /// A worker took the free conversation. `events`, with epoch; detail `ttl` of the lease in microseconds.
     Claimed = "claimed",
-    /// A worker took the conversation from one whose lease had run out. `events`, with epoch; detail `from`.
+    /// A worker took the conversation from one whose lease had run out. `events`, with epoch; detail `ttl`, `from`.
     TakenOver = "taken_over",
     /// Recorded before the agent hears of it. The row of the turn.
     TurnStarted = "turn_started",

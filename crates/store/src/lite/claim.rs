@@ -63,13 +63,14 @@ struct Row {
 }
 
 impl Row {
-    fn event<'a>(&self, worker: &'a str, now: i64) -> Event<'a> {
+    fn event<'a>(&self, item: &'a ClaimRequest, now: i64) -> Event<'a> {
         let kind = if self.owner.is_some() { EventKind::TakenOver } else { EventKind::Claimed };
-        let event = Event::new(kind, now).conversation(self.id).actor(worker).epoch(self.epoch + 1);
-        match &self.owner {
-            Some(owner) => event.detail(json!({"from": owner})),
-            None => event,
-        }
+        let event = Event::new(kind, now).conversation(self.id).actor(item.worker.as_str());
+        let ttl = micros(item.ttl);
+        event.epoch(self.epoch + 1).detail(match &self.owner {
+            Some(owner) => json!({"ttl": ttl, "from": owner}),
+            None => json!({"ttl": ttl}),
+        })
     }
 
     fn lease(self) -> Lease {
@@ -103,7 +104,7 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[ClaimRequest]) -> 
             taken.insert(row.id);
             takes.push(json!({"id": hex(row.id), "worker": item.worker.as_str(),
                               "until": now.saturating_add(micros(item.ttl))}));
-            events.push(row.event(item.worker.as_str(), now));
+            events.push(row.event(item, now));
             held.push(row);
         }
     }

@@ -37,7 +37,7 @@ wanted AS MATERIALIZED (
 ), journal AS (
     INSERT INTO events (at, kind, conversation_id, actor, epoch, detail)
     SELECT now, CASE WHEN owner IS NULL THEN 'claimed' ELSE 'taken_over' END, id, worker, epoch + 1,
-           CASE WHEN owner IS NOT NULL THEN jsonb_build_object('from', owner) END
+           CASE WHEN owner IS NULL THEN jsonb_build_object('ttl', ttl) ELSE jsonb_build_object('ttl', ttl, 'from', owner) END
     FROM judged, clock
     WHERE verdict = 'held'
 )
