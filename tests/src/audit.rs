@@ -2,6 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use broca_core::ResponseId;
+use broca_rehearsal::platform::Delivery;
+
 use crate::Rig;
 
 /// What became of what was said.
@@ -20,6 +23,8 @@ pub struct Verdict {
     pub out_of_order: Vec<String>,
     /// Answers to somebody else's message, or to none.
     pub strays: Vec<String>,
+    /// Answers in parts of which one is missing.
+    pub cut_short: Vec<String>,
 }
 
 impl Verdict {
@@ -29,7 +34,10 @@ impl Verdict {
 
     /// All that no excuse is good for.
     pub fn wrong(&self) -> Vec<&String> {
-        [&self.answered_twice, &self.asked_twice, &self.out_of_order, &self.strays].into_iter().flatten().collect()
+        [&self.answered_twice, &self.asked_twice, &self.out_of_order, &self.strays, &self.cut_short]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Holds the logs against what was said: `(person, text)`. A text's first word is unique, rises for each person
@@ -37,7 +45,12 @@ impl Verdict {
     pub fn of(rig: &Rig, said: &[(String, String)]) -> Self {
         let words: HashSet<&str> = said.iter().map(|(_, text)| first_word(text)).collect();
         let sent: Vec<_> = rig.platforms().flat_map(|(_, platform)| platform.log()).collect();
-        let answers: Vec<_> = sent.iter().map(|d| (d.user.clone(), named(&d.text, &words))).collect();
+        let whole = whole(&sent);
+        let answers: Vec<_> = whole.iter().map(|a| (a.user.to_owned(), named(&a.text, &words))).collect();
+        let incomplete = whole.iter().zip(&answers).filter(|(answer, _)| !answer.complete);
+        let cut_short = incomplete.map(|(_, (_, word))| word.clone()).collect();
+        let apart = whole.iter().zip(&answers).filter(|(answer, _)| answer.interrupted);
+        let apart = apart.map(|(_, (_, word))| format!("{word} in parts with another answer between")).collect();
         let turns = rig.letta.turns().into_iter().map(|turn| named(&turn.text, &words));
         let turns: Vec<_> = turns.map(|word| (person(&word).to_owned(), word)).collect();
         let answered: HashSet<&str> = answers.iter().map(|(_, word)| word.as_str()).collect();
@@ -50,10 +63,51 @@ impl Verdict {
             lost,
             answered_twice: repeated(&answers),
             asked_twice: repeated(&turns),
-            out_of_order: [inversions(&answers), inversions(&turns)].concat(),
+            out_of_order: [inversions(&answers), inversions(&turns), apart].concat(),
             strays,
+            cut_short,
         }
     }
+}
+
+/// An answer at its platform, its parts put together.
+struct Whole<'a> {
+    user: &'a str,
+    text: String,
+    parts: u32,
+    complete: bool,
+    /// Another answer to the same chat began before its end.
+    interrupted: bool,
+}
+
+/// Puts the parts of each answer together. A part that was sent before is an answer of its own: it stands there twice.
+fn whole(sent: &[Delivery]) -> Vec<Whole<'_>> {
+    let mut answers: Vec<Whole<'_>> = Vec::new();
+    let mut begun: HashMap<ResponseId, usize> = HashMap::new();
+    let mut latest: HashMap<(&str, Option<&str>), ResponseId> = HashMap::new();
+    for one in sent {
+        let in_chat = latest.insert((&one.user, one.chat_id.as_deref()), one.response_id);
+        let known = begun.get(&one.response_id).copied();
+        match known.map(|at| &mut answers[at]) {
+            Some(answer) if one.part == answer.parts => {
+                answer.text.push_str(&one.text);
+                answer.parts += 1;
+                answer.complete = one.last;
+                answer.interrupted |= in_chat != Some(one.response_id);
+            }
+            Some(answer) if one.part < answer.parts => {
+                let text = answer.text.clone();
+                answers.push(Whole { user: &one.user, text, parts: 1, complete: true, interrupted: false });
+            }
+            _ => {
+                begun.insert(one.response_id, answers.len());
+                let (text, complete) = (one.text.clone(), one.last && one.part == 0);
+                let parts = one.part + 1;
+                answers.push(Whole { user: &one.user, text, parts, complete, interrupted: false });
+            }
+        }
+    }
+    answers
 }
 
 /// Turns of one conversation that ran at the same time, from the agent's own log.
@@ -117,6 +171,32 @@ mod tests {
     fn what_stands_twice_is_counted_each_time_too_many() {
         assert_eq!(repeated(&list(&["a-m1", "b-m1", "a-m1", "a-m1"])), ["a-m1", "a-m1"]);
         assert!(repeated(&list(&["a-m1", "a-m2"])).is_empty());
+    }
+
+    #[test]
+    fn parts_are_put_together_and_none_is_missed() {
+        let [one, two, three] = [(); 3].map(|()| ResponseId::new());
+        let part = |response_id, part, text: &str, last| Delivery {
+            response_id,
+            user: "a".into(),
+            chat_id: None,
+            text: text.into(),
+            part,
+            last,
+            message_id: "m".into(),
+            at: broca_core::Timestamp(0),
+        };
+        let of = |sent: &[Delivery]| -> Vec<_> {
+            whole(sent).into_iter().map(|a| (a.text, a.complete, a.interrupted)).collect()
+        };
+        let good = [part(one, 0, "on", false), part(one, 1, "e", true), part(two, 0, "two", true)];
+        assert_eq!(of(&good), [("one".into(), true, false), ("two".into(), true, false)]);
+        assert_eq!(of(&good[..1]), [("on".into(), false, false)], "its end is missing");
+        assert_eq!(of(&[part(three, 1, "ree", true)]), [("ree".into(), false, false)], "its beginning is missing");
+        let twice = [good[0].clone(), good[0].clone(), good[1].clone()];
+        assert_eq!(of(&twice), [("one".into(), true, false), ("on".into(), true, false)]);
+        let between = [good[0].clone(), good[2].clone(), good[1].clone()];
+        assert_eq!(of(&between)[0], ("one".into(), true, true));
     }
 
     #[test]

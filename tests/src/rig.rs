@@ -37,6 +37,8 @@ pub struct RigOptions {
     pub nats_nodes: usize,
     /// Instances of the demo plugin, each with a platform of its own: `demo`, and `demo-2`.
     pub instances: usize,
+    /// Characters in one message of the platforms; longer answers go out in parts.
+    pub max_text_chars: Option<usize>,
     /// Appended to the settings file.
     pub settings: String,
 }
@@ -44,7 +46,7 @@ pub struct RigOptions {
 impl RigOptions {
     pub fn new(database: Database) -> Self {
         let (letta, platform) = (LettaScript::default(), PlatformScript::default());
-        Self { database, letta, platform, nats_nodes: 1, instances: 1, settings: String::new() }
+        Self { database, letta, platform, nats_nodes: 1, instances: 1, max_text_chars: None, settings: String::new() }
     }
 }
 
@@ -93,11 +95,16 @@ sweep_grace_ms = 1500
 lease_ttl_ms = 1500
 sweep_interval_ms = 200
 drain_ms = 3000
-[plugins.demo]
-settings = {{ url = "{platform}" }}
+[plugins.demo.settings]
+{platform}
 {more}
 "#
     )
+}
+
+fn plugin_settings(platform: &ScriptedPlatform, max_text_chars: Option<usize>) -> String {
+    let cut = max_text_chars.map(|chars| format!("\nmax_text_chars = {chars}")).unwrap_or_default();
+    format!("url = \"{}\"{cut}", platform.url())
 }
 
 impl Rig {
@@ -123,12 +130,14 @@ impl Rig {
             _ => Some(ScriptedPlatform::start(options.platform).await.expect("the second platform starts")),
         };
         let more = second.as_ref().map(|platform| {
-            format!("[plugins.demo-2]\nplugin = \"demo\"\nsettings = {{ url = \"{}\" }}\n", platform.url())
+            let settings = plugin_settings(platform, options.max_text_chars);
+            format!("[plugins.demo-2]\nplugin = \"demo\"\n[plugins.demo-2.settings]\n{settings}\n")
         });
         let replicas = format!("[nats]\nreplicas = {}\n", options.nats_nodes);
         let more = [replicas, more.unwrap_or_default(), options.settings].concat();
+        let plugin = plugin_settings(&platform, options.max_text_chars);
         let config = folder.path().join("broca.toml");
-        std::fs::write(&config, settings(&letta.url(), &platform.url(), &more)).expect("settings are written");
+        std::fs::write(&config, settings(&letta.url(), &plugin, &more)).expect("settings are written");
         let destroyed = BTreeSet::new();
         let rig = Self { nats, postgres, letta, script, destroyed, platform, second, database_url, config, folder };
         rig.succeeds(&["migrate"]);

@@ -18,7 +18,31 @@ pub struct Response {
     pub attributes: serde_json::Value,
     /// Counted from 1.
     pub attempt: u32,
+    /// The platform messages that earlier attempts sent of it, in order: this attempt goes on after them.
+    #[serde(default)]
+    pub parts: Vec<Part>,
     pub trace: Option<TraceParent>,
+}
+
+impl Response {
+    /// The text that is still to be sent: all of it, unless an earlier attempt sent some parts.
+    pub fn rest(&self) -> &str {
+        let mut sent = self.parts.last().map_or(0, |part| part.text_end).min(self.text.len());
+        while !self.text.is_char_boundary(sent) {
+            sent -= 1;
+        }
+        &self.text[sent..]
+    }
+}
+
+/// One platform message of an answer that takes several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The platform's id of it.
+    pub platform_message_id: String,
+    /// How many bytes of the answer's text are sent with this part and all before it. Whoever goes on begins there, also
+    /// when another version of the plugin cuts the text at other places.
+    pub text_end: usize,
 }
 
 /// The person that an answer is for, as their platform knows them.
@@ -42,6 +66,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Of an answer that went out as one platform message.
     pub fn of(platform_message_id: impl Into<String>) -> Self {
         Self { platform_message_ids: vec![platform_message_id.into()] }
     }
@@ -50,10 +75,10 @@ impl Receipt {
 /// Why an answer did not get its receipt. The plugin decides which of the three it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
-    /// The platform definitely does not have it; try again.
+    /// The platform definitely does not have it, the recorded parts excepted; try again, after them.
     #[error("{failure}")]
     Retry { after: Option<Duration>, failure: Failure },
-    /// The platform will never take it.
+    /// The platform will never take it, or the rest of it.
     #[error("{0}")]
     Dead(Failure),
     /// The platform may have it.
@@ -65,7 +90,37 @@ pub enum DeliveryError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
     Delivered(Receipt),
+    /// It has these parts, all from the first on, and nothing behind them: the delivery goes on there.
+    Partly(Vec<Part>),
+    /// It has nothing of it, the recorded parts ([`Response::parts`]) excepted.
     NotDelivered,
     /// The platform cannot be asked: the delivery stays unknown.
     CannotTell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(text: &str, ends: &[usize]) -> Response {
+        let part = |end: &usize| Part { platform_message_id: end.to_string(), text_end: *end };
+        Response {
+            id: ResponseId::new(),
+            text: text.to_owned(),
+            chat_id: None,
+            attributes: serde_json::Value::Null,
+            attempt: 1,
+            parts: ends.iter().map(part).collect(),
+            trace: None,
+        }
+    }
+
+    #[test]
+    fn the_rest_begins_behind_the_last_part() {
+        assert_eq!(response("one two", &[]).rest(), "one two");
+        assert_eq!(response("one two", &[1, 4]).rest(), "two");
+        assert_eq!(response("one two", &[4, 7]).rest(), "");
+        assert_eq!(response("né", &[2]).rest(), "é", "half a letter is none");
+        assert_eq!(response("one", &[9]).rest(), "");
+    }
 }

@@ -21,7 +21,7 @@ pub mod trace;
 
 pub use agent::{Answer, TurnOutcome, Usage};
 pub use clock::{Clock, SystemClock, Timestamp};
-pub use delivery::{DeliveryError, Profile, Receipt, Response};
+pub use delivery::{DeliveryError, Part, Profile, Receipt, Response};
 pub use id::{ConversationId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, TurnId, UserId, WorkerId};
 pub use incoming::{Incoming, Limits, Refusal, Sender};
 pub use instance::Instance;

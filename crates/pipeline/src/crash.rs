@@ -39,6 +39,8 @@ points!(
     DeliveryBegun = "delivery-begun",
     /// The platform has the answer; no receipt is recorded.
     PlatformSent = "platform-sent",
+    /// A part of the answer is at the platform and on record; the rest is not sent.
+    PartRecorded = "part-recorded",
     /// The receipt is recorded; the broker's message is not acked.
     DeliveryFinished = "delivery-finished",
 );

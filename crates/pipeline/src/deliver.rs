@@ -2,7 +2,8 @@
 //!
 //! The attempt is recorded before the platform is called. A process that finds an attempt which nobody ended asks
 //! the platform what became of it ([`Plugin::settle`]); a platform that cannot tell leaves the answer unknown, and an
-//! unknown answer is never sent again blindly.
+//! unknown answer is never sent again blindly. Of an answer that takes several platform messages, each that was sent is
+//! recorded before the next, and another attempt goes on behind them.
 //!
 //! Order: an answer is begun only when no earlier one of its chat is open. Whoever ends an answer begins the next,
 //! so the broker's message for one that had to wait can be acked at once.
@@ -11,14 +12,14 @@ use std::{sync::Arc, time::Duration};
 
 use broca_bus::Job;
 use broca_core::{
-    DeliveryError, Instance, ResponseId, WorkerId,
+    DeliveryError, Instance, Part, ResponseId, WorkerId,
     agent::{Failure, FailureClass},
     delivery::Settlement,
     envelope::{Body, Envelope},
     retry::{Decision, RetryPolicy},
     subject,
 };
-use broca_plugin::Plugin;
+use broca_plugin::{PartSink, Parts, Plugin};
 use broca_store::{Delivery, DeliveryEnd, DeliveryFinished, Dispatch, Fenced, FinishDelivery, Store, StoreError};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,6 +28,7 @@ use crate::{
     crash::{CrashPoint, point},
     delivering::DeliveringSet,
     mutate::{self, Protection},
+    parts::Recorder,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +132,7 @@ async fn lane(deliverer: &Deliverer, first: ResponseId, job: Option<&Job>) -> Re
             }
         };
         point(CrashPoint::DeliveryBegun);
-        let end = attempt(deliverer, Arc::from(dispatch), interrupted).await;
+        let end = attempt(deliverer, *dispatch, interrupted).await;
         let then = finish(deliverer, response, end).await;
         drop(guard);
         match then {
@@ -140,14 +142,27 @@ async fn lane(deliverer: &Deliverer, first: ResponseId, job: Option<&Job>) -> Re
     }
 }
 
+/// What the platform says of an attempt that was cut off.
+enum Asked {
+    Ended(DeliveryEnd),
+    /// It lacks all of the answer, or what is behind these parts.
+    Lacks(Vec<Part>),
+}
+
 /// One attempt, and what it came to.
-async fn attempt(deliverer: &Deliverer, dispatch: Arc<Dispatch>, interrupted: bool) -> (Arc<Dispatch>, DeliveryEnd) {
-    if interrupted && let Some(end) = ask(deliverer, &dispatch).await {
-        return (dispatch, end);
+async fn attempt(deliverer: &Deliverer, mut dispatch: Dispatch, interrupted: bool) -> (Arc<Dispatch>, DeliveryEnd) {
+    if interrupted {
+        match ask(deliverer, &dispatch).await {
+            Asked::Ended(end) => return (Arc::new(dispatch), end),
+            Asked::Lacks(parts) => dispatch.response.parts = parts,
+        }
     }
-    let (plugin, handed) = (deliverer.plugin.clone(), dispatch.clone());
+    let dispatch = Arc::new(dispatch);
+    let parts = Arc::new(Parts::new(&dispatch.response, Arc::new(recorder(deliverer, &dispatch))));
+    let (plugin, handed, noted) = (deliverer.plugin.clone(), dispatch.clone(), parts.clone());
     // A task of its own, so that a plugin's panic ends one delivery and not the process.
-    let mut call = tokio::spawn(async move { plugin.deliver(&handed.response, &handed.profile, handed.message).await });
+    let mut call =
+        tokio::spawn(async move { plugin.deliver(&handed.response, &handed.profile, handed.message, &noted).await });
     let result = match tokio::time::timeout(deliverer.options.timeout, &mut call).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(cut_off("the plugin panicked while delivering")),
@@ -157,38 +172,69 @@ async fn attempt(deliverer: &Deliverer, dispatch: Arc<Dispatch>, interrupted: bo
         }
     };
     point(CrashPoint::PlatformSent);
+    let got_on = parts.all().len() > dispatch.response.parts.len();
+    let policy = &deliverer.options.retry;
     let end = match result {
         Ok(receipt) => DeliveryEnd::Delivered(receipt),
         Err(DeliveryError::Dead(failure)) => DeliveryEnd::Dead(failure),
-        Err(DeliveryError::Retry { after, failure }) => again(&deliverer.options.retry, &dispatch, after, failure),
-        Err(DeliveryError::Unknown(failure)) => match ask(deliverer, &dispatch).await {
-            Some(DeliveryEnd::Unknown(_)) => DeliveryEnd::Unknown(failure),
-            Some(known) => known,
-            None => again(&deliverer.options.retry, &dispatch, None, failure),
+        Err(DeliveryError::Retry { after, failure }) => again(policy, &dispatch, got_on, after, failure),
+        Err(DeliveryError::Unknown(failure)) => match ask(deliverer, &with(&dispatch, parts.all())).await {
+            Asked::Ended(DeliveryEnd::Unknown(_)) => DeliveryEnd::Unknown(failure),
+            Asked::Ended(known) => known,
+            Asked::Lacks(_) => again(policy, &dispatch, got_on, None, failure),
         },
     };
     (dispatch, end)
+}
+
+fn with(dispatch: &Dispatch, parts: Vec<Part>) -> Dispatch {
+    let mut dispatch = dispatch.clone();
+    dispatch.response.parts = parts;
+    dispatch
+}
+
+fn recorder(deliverer: &Deliverer, dispatch: &Dispatch) -> Recorder {
+    Recorder {
+        store: deliverer.store.clone(),
+        response: dispatch.response.id,
+        host: deliverer.host.clone(),
+        attempt: dispatch.response.attempt,
+        draining: deliverer.draining.clone(),
+    }
 }
 
 fn cut_off(reason: &str) -> DeliveryError {
     DeliveryError::Unknown(Failure::new(FailureClass::Interrupted, reason))
 }
 
-/// Asks the platform about an attempt that was cut off; `None` when it says that it does not have the answer.
-async fn ask(deliverer: &Deliverer, dispatch: &Dispatch) -> Option<DeliveryEnd> {
+/// Asks the platform about an attempt that was cut off, and records the parts that it has.
+async fn ask(deliverer: &Deliverer, dispatch: &Dispatch) -> Asked {
     let asked = deliverer.plugin.settle(&dispatch.response, &dispatch.profile, dispatch.message);
     match tokio::time::timeout(deliverer.options.timeout, asked).await {
-        Ok(Settlement::Delivered(receipt)) => Some(DeliveryEnd::Delivered(receipt)),
-        Ok(Settlement::NotDelivered) => None,
+        Ok(Settlement::Delivered(receipt)) => Asked::Ended(DeliveryEnd::Delivered(receipt)),
+        Ok(Settlement::NotDelivered) => Asked::Lacks(dispatch.response.parts.clone()),
+        Ok(Settlement::Partly(parts)) => match recorder(deliverer, dispatch).record(&parts).await {
+            Ok(()) => Asked::Lacks(parts),
+            Err(error) => {
+                Asked::Ended(DeliveryEnd::Unknown(Failure::new(FailureClass::Interrupted, error.to_string())))
+            }
+        },
         Ok(Settlement::CannotTell) | Err(_) => {
             let reason = "an attempt was cut off and the platform cannot tell whether it has the answer";
-            Some(DeliveryEnd::Unknown(Failure::new(FailureClass::Interrupted, reason)))
+            Asked::Ended(DeliveryEnd::Unknown(Failure::new(FailureClass::Interrupted, reason)))
         }
     }
 }
 
-fn again(policy: &RetryPolicy, dispatch: &Dispatch, after: Option<Duration>, failure: Failure) -> DeliveryEnd {
-    let spent = dispatch.response.attempt.saturating_sub(dispatch.attempts_before);
+/// `got_on`: the attempt sent something before it failed, and is the first of the budget.
+fn again(
+    policy: &RetryPolicy,
+    dispatch: &Dispatch,
+    got_on: bool,
+    after: Option<Duration>,
+    failure: Failure,
+) -> DeliveryEnd {
+    let spent = if got_on { 1 } else { dispatch.response.attempt.saturating_sub(dispatch.attempts_before) };
     match policy.decide(spent, dispatch.age, after) {
         Decision::RetryAfter(delay) => DeliveryEnd::Retry { failure, delay },
         Decision::GiveUp(why) => DeliveryEnd::Dead(Failure::new(failure.class, format!("{} ({why})", failure.reason))),

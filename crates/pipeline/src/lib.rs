@@ -25,6 +25,7 @@ mod yielded;
 
 mod delivering;
 mod held;
+mod parts;
 mod shared;
 
 pub use agents::Agents;

@@ -10,6 +10,8 @@ use broca_core::{
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::Parts;
+
 /// Who the plugin is and what its platform can do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -177,7 +179,8 @@ pub trait Plugin: Send + Sync + std::fmt::Debug {
     async fn run(&self, ctx: Context) -> Result<(), PluginError>;
 
     /// Hands one answer to the platform. Called for one answer per chat at a time, in order; for several chats at
-    /// once. `message_id` is the message that is being answered.
+    /// once. `message_id` is the message that is being answered. A plugin that needs several platform messages for
+    /// one answer begins at [`Response::rest`] and notes each of them in `parts`.
     ///
     /// # Errors
     /// Says itself whether the platform may be tried again ([`DeliveryError::Retry`]), never will take it
@@ -187,6 +190,7 @@ pub trait Plugin: Send + Sync + std::fmt::Debug {
         response: &Response,
         profile: &Profile,
         message_id: MessageId,
+        parts: &Parts,
     ) -> Result<Receipt, DeliveryError>;
 
     /// Asked when an earlier process was cut off while delivering: does the platform have it?

@@ -13,7 +13,7 @@
 //! use std::sync::Arc;
 //!
 //! use broca_core::{DeliveryError, Incoming, MessageId, Profile, Receipt, Response, Sender};
-//! use broca_plugin::{Capabilities, Context, IngestError, Manifest, Plugin, PluginError, PluginState};
+//! use broca_plugin::{Capabilities, Context, IngestError, Manifest, Parts, Plugin, PluginError, PluginState};
 //! use tokio::sync::{Mutex, mpsc};
 //!
 //! /// What came in: its number and its text.
@@ -62,7 +62,13 @@
 //!         Ok(())
 //!     }
 //!
-//!     async fn deliver(&self, response: &Response, _: &Profile, _: MessageId) -> Result<Receipt, DeliveryError> {
+//!     async fn deliver(
+//!         &self,
+//!         response: &Response,
+//!         _profile: &Profile,
+//!         _message_id: MessageId,
+//!         _parts: &Parts,
+//!     ) -> Result<Receipt, DeliveryError> {
 //!         match self.outgoing.send(response.text.clone()).await {
 //!             Ok(()) => Ok(Receipt::of(response.id.to_string())),
 //!             Err(_) => Err(DeliveryError::Dead(broca_core::agent::Failure::new(
@@ -109,14 +115,14 @@
 //! # let (message_id, message) = pipeline.recv().await.unwrap();
 //! # let response = Response {
 //! #     id: ResponseId::new(), text: message.text.to_uppercase(), chat_id: None,
-//! #     attributes: serde_json::Value::Null, attempt: 1, trace: None,
+//! #     attributes: serde_json::Value::Null, attempt: 1, parts: Vec::new(), trace: None,
 //! # };
 //! # let profile = Profile {
 //! #     id: ProfileId::new(), user_id: UserId::new(), platform: "channels".into(),
 //! #     platform_user_id: message.sender.platform_user_id, username: None, display_name: None,
 //! #     metadata: serde_json::Value::Null,
 //! # };
-//! # let receipt = plugin.deliver(&response, &profile, message_id).await.unwrap();
+//! # let receipt = plugin.deliver(&response, &profile, message_id, &Parts::in_memory(&response)).await.unwrap();
 //! # assert_eq!(receipt, Receipt::of(response.id.to_string()));
 //! assert_eq!(hears.recv().await.unwrap(), "GOOD MORNING");
 //! # shutdown.cancel();
@@ -126,9 +132,11 @@
 
 mod contract;
 mod host;
+mod parts;
 
 pub use contract::{
     Capabilities, Context, HistoryEntry, Ingest, IngestError, Ingested, Manifest, MessageStatus, Plugin, PluginError,
     PluginState, StateSink,
 };
 pub use host::{HostError, host};
+pub use parts::{PartSink, Parts};

@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use broca_core::{DeliveryError, Incoming, Instance, MessageId, Profile, Receipt, Response, delivery::Settlement};
 use broca_plugin::{
-    Capabilities, Context, HistoryEntry, HostError, Ingest, IngestError, Ingested, Manifest, MessageStatus, Plugin,
-    PluginError, PluginState, StateSink, host,
+    Capabilities, Context, HistoryEntry, HostError, Ingest, IngestError, Ingested, Manifest, MessageStatus, Parts,
+    Plugin, PluginError, PluginState, StateSink, host,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ impl Plugin for Scripted {
         }
     }
 
-    async fn deliver(&self, _: &Response, _: &Profile, _: MessageId) -> Result<Receipt, DeliveryError> {
+    async fn deliver(&self, _: &Response, _: &Profile, _: MessageId, _: &Parts) -> Result<Receipt, DeliveryError> {
         Ok(Receipt::default())
     }
 }

@@ -6,13 +6,13 @@
 //! |---|---|
 //! | `GET /updates?offset=&limit=&wait_ms=` | `{"updates": […]}` from number `offset` on; forgets all below; waits up to `wait_ms` for the first |
 //! | `POST /say {user, text, chat_id?}` | a person writes; → `{"update_id"}` |
-//! | `POST /send {response_id, user, chat_id?, text}` | the bot answers; → `{"message_id"}` |
-//! | `GET /sent/{response_id}` | the receipt, or 404; 503 while `receipts_away` |
+//! | `POST /send {response_id, user, chat_id?, text, part?, last?}` | the bot answers, or sends a part of an answer; → `{"message_id"}` |
+//! | `GET /sent/{response_id}` | `{"parts": [{message_id, bytes, last}]}`, or 404; 503 while `receipts_away` |
 //! | `GET /log` | `{"items": […]}`, everything that was sent, in order |
 //! | `POST /script {…}` | replaces the [`PlatformScript`] (its log and first number excepted) |
 //!
 //! A send is logged before it is answered, on disk when the script names a file, so the log is the truth that a test
-//! holds a pipeline against. A second send of one answer is logged a second time: duplicates are never hidden. A send
+//! holds a pipeline against. A second send of one part is logged a second time: duplicates are never hidden. A send
 //! that is not logged when its connection is closed never will be.
 
 mod http;
@@ -70,6 +70,8 @@ pub struct PlatformScript {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum Fault {
+    /// This one goes well; the fault behind it strikes the next.
+    None,
     /// 429 with `Retry-After`, in seconds.
     RateLimited { retry_after_s: u64 },
     /// 500; nothing was done.
@@ -273,7 +275,14 @@ impl Shared {
         page
     }
 
-    fn receipt(&self, response: ResponseId) -> Option<Delivery> {
-        self.lock().record.all().iter().find(|delivery| delivery.response_id == response).cloned()
+    /// The parts of an answer, in order and each once, as far as there is no gap.
+    fn parts_of(&self, response: ResponseId) -> Vec<Delivery> {
+        let mut parts: Vec<Delivery> = Vec::new();
+        for sent in self.lock().record.all().iter().filter(|sent| sent.response_id == response) {
+            if usize::try_from(sent.part).is_ok_and(|part| part == parts.len()) {
+                parts.push(sent.clone());
+            }
+        }
+        parts
     }
 }

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, str::FromStr, time::Duration};
 
 use broca_core::{
-    ConversationId, Instance, MessageId, OutboxId, Profile, ProfileId, Response, ResponseId, Timestamp, TraceParent,
-    TurnId, UserId,
+    ConversationId, Instance, MessageId, OutboxId, Part, Profile, ProfileId, Response, ResponseId, Timestamp,
+    TraceParent, TurnId, UserId,
 };
 use sqlx::types::{Json, Uuid};
 
@@ -190,6 +190,7 @@ pub(crate) struct DeliveryRow {
     text: String,
     attempts: i64,
     attempts_before: i64,
+    parts: Option<Json<Vec<Part>>>,
     created_at: i64,
     replayed_at: Option<i64>,
     chat_id: Option<String>,
@@ -225,6 +226,7 @@ impl DeliveryRow {
                 chat_id: self.chat_id,
                 attributes: self.attributes.0,
                 attempt: count(self.attempts)?,
+                parts: self.parts.map(|parts| parts.0).unwrap_or_default(),
                 trace: trace(self.trace.as_deref()),
             },
             profile: Profile {

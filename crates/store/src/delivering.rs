@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use broca_core::{Instance, OutboxId, Receipt, ResponseId, ResponseState, WorkerId, agent::Failure, clock::micros};
+use broca_core::{
+    Instance, OutboxId, Part, Receipt, ResponseId, ResponseState, WorkerId, agent::Failure, clock::micros,
+};
 use serde_json::Value;
 
-use crate::{DeliveryEnd, FinishDelivery};
+use crate::{DeliveryEnd, FinishDelivery, StoreError};
 
 /// An answer that waits for its first attempt is announced again after this long.
 pub(crate) const ANNOUNCE_AFTER_MICROS: i64 = 5_000_000;
@@ -17,6 +19,10 @@ pub(crate) struct BeginDelivery {
     pub(crate) instance: Instance,
     pub(crate) host: WorkerId,
     pub(crate) ttl: Duration,
+}
+
+pub(crate) fn parts_text(parts: &[Part]) -> Result<String, StoreError> {
+    serde_json::to_string(parts).map_err(StoreError::unreadable)
 }
 
 /// The end of an attempt, flattened to the columns that both databases write.

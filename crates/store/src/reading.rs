@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use broca_core::{ConversationId, MessageId, Receipt, ResponseId, Timestamp, TurnId, UserId};
+use broca_core::{ConversationId, MessageId, Part, Receipt, ResponseId, Timestamp, TurnId, UserId};
 use sqlx::types::{Json, Uuid};
 
 use crate::{
@@ -33,7 +33,7 @@ SELECT id, state, attempt, worker, run, class, reason, started_at, finished_at
 FROM turns WHERE message_id = $1 ORDER BY attempt";
 
 pub(crate) const RESPONSES: &str = "-- responses of a message
-SELECT id, state, attempts, text, receipt, class, reason, created_at, finished_at
+SELECT id, state, attempts, text, receipt, parts, class, reason, created_at, finished_at
 FROM responses WHERE message_id = $1 ORDER BY ord";
 
 /// The latest ones; an unanswered message has one line.
@@ -104,6 +104,7 @@ struct Answer {
     attempts: i64,
     text: String,
     receipt: Option<Json<Receipt>>,
+    parts: Option<Json<Vec<Part>>>,
     class: Option<String>,
     reason: Option<String>,
     created_at: i64,
@@ -134,6 +135,7 @@ impl Answer {
             attempts: count(self.attempts)?,
             text: self.text,
             receipt: self.receipt.map(|receipt| receipt.0),
+            parts: self.parts.map(|parts| parts.0).unwrap_or_default(),
             class: self.class,
             reason: self.reason,
             created_at: Timestamp(self.created_at),

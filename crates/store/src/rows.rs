@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use broca_core::{
-    Answer, ConversationId, Instance, MessageId, MessageState, OutboxId, Profile, Receipt, Response, ResponseId,
+    Answer, ConversationId, Instance, MessageId, MessageState, OutboxId, Part, Profile, Receipt, Response, ResponseId,
     ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId, agent::Failure, route::Scope,
 };
 
@@ -230,10 +230,20 @@ pub struct Dispatch {
     pub response: Response,
     pub profile: Profile,
     pub message: MessageId,
-    /// Attempts before the last replay: they count against no budget.
+    /// Attempts before the last replay, or before the one that last sent a part: they count against no budget.
     pub attempts_before: u32,
     /// The time since it was written or last replayed, by the database's clock.
     pub age: Duration,
+}
+
+/// What the platform has by now of an answer that takes several of its messages. Fenced by `(host, attempt)`.
+#[derive(Clone, Debug)]
+pub struct RecordParts {
+    pub response: ResponseId,
+    pub host: WorkerId,
+    pub attempt: u32,
+    /// All of them, from the first on.
+    pub parts: Vec<Part>,
 }
 
 /// The end of a delivery attempt. Fenced by `(host, attempt)`.
@@ -312,6 +322,8 @@ pub struct ResponseRecord {
     pub attempts: u32,
     pub text: String,
     pub receipt: Option<Receipt>,
+    /// What the platform has of an answer that takes several of its messages; the last one is in the receipt alone.
+    pub parts: Vec<Part>,
     pub class: Option<String>,
     pub reason: Option<String>,
     pub created_at: Timestamp,

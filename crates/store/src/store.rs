@@ -6,7 +6,7 @@ use broca_core::{ConversationId, Instance, OutboxId, ResponseId, TurnId, WorkerI
 
 use crate::{
     Accepted, ClaimRequest, Claimed, Delivery, DeliveryFinished, Fenced, Finish, FinishDelivery, Finished, NewMessage,
-    Owed, PendingMessage, ResumeTurn, StartTurn, StoreError, SweptWake,
+    Owed, PendingMessage, RecordParts, ResumeTurn, StartTurn, StoreError, SweptWake,
     batcher::Batcher,
     db::{Db, Lite, Pg},
     delivering::BeginDelivery,
@@ -246,6 +246,12 @@ impl Store {
     /// Ends a delivery attempt; a `LeaseLost` one was already ended, or taken over by another host.
     pub async fn finish_delivery(&self, finish: FinishDelivery) -> Result<Fenced<DeliveryFinished>, StoreError> {
         self.batches.finish_delivery.submit(finish).await
+    }
+
+    /// Records what the platform has by now of an answer under delivery. The attempt that got that far counts as the
+    /// first of the budget: a long answer on a platform that limits the rate goes on as long as it gets on.
+    pub async fn record_parts(&self, parts: RecordParts) -> Result<Fenced<()>, StoreError> {
+        self.once::<writes::Parts>(parts).await
     }
 
     /// Extends `host`'s hold on the answers it is delivering; returns those that it does not hold.

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, SqliteConnection};
 
 use crate::{
     Accepted, ClaimRequest, Claimed, Delivery, DeliveryFinished, Fenced, Finish, FinishDelivery, Finished, NewMessage,
-    Owed, PendingMessage, ResumeTurn, StartTurn, StoreError, SweptWake,
+    Owed, PendingMessage, RecordParts, ResumeTurn, StartTurn, StoreError, SweptWake,
     delivering::BeginDelivery,
     operation::{Each, Operation},
     turns::RunSeen,
@@ -97,6 +97,7 @@ single! {
     Renew: Leases => Vec<ConversationId>, "renew",
         |conn, it| lease::renew(conn, &it.worker, &it.leases, &it.seen, it.ttl);
     WakeDue: (i64, Duration) => Vec<SweptWake>, "wake due", |conn, it| lease::wake_due(conn, it.0, it.1);
+    Parts: RecordParts => Fenced<()>, "record parts", |conn, it| delivery::record_parts(conn, it);
     RenewDeliveries: (WorkerId, Vec<ResponseId>, Duration) => Vec<ResponseId>, "renew deliveries",
         |conn, it| delivery::renew(conn, &it.0, &it.1, it.2);
 }

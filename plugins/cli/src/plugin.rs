@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use broca_core::{DeliveryError, MessageId, Profile, Receipt, Response, delivery::Settlement};
-use broca_plugin::{Capabilities, Context, Manifest, Plugin, PluginError, PluginState};
+use broca_plugin::{Capabilities, Context, Manifest, Parts, Plugin, PluginError, PluginState};
 use serde::{Deserialize, Serialize};
 use tokio::{net::UnixStream, task::JoinSet};
 
@@ -100,6 +100,7 @@ impl Plugin for CliPlugin {
         response: &Response,
         profile: &Profile,
         message_id: MessageId,
+        _parts: &Parts,
     ) -> Result<Receipt, DeliveryError> {
         let shown = self.terminals.show(&profile.platform_user_id, response, message_id).await;
         Ok(Receipt::of(if shown { TERMINAL } else { MAILBOX }))

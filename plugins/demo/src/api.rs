@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broca_core::{Receipt, ResponseId};
+use broca_core::ResponseId;
 use serde::{Deserialize, Serialize};
 
 /// For the platform's answer; a poll may take longer by what it is told to wait.
@@ -31,6 +31,8 @@ pub(crate) struct Send<'a> {
     pub(crate) user: &'a str,
     pub(crate) chat_id: Option<&'a str>,
     pub(crate) text: &'a str,
+    pub(crate) part: usize,
+    pub(crate) last: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,6 +43,19 @@ struct Updates {
 #[derive(Debug, Deserialize)]
 struct Sent {
     message_id: String,
+}
+
+/// A part of an answer that the platform has.
+#[derive(Debug, Deserialize)]
+pub(crate) struct SentPart {
+    pub(crate) message_id: String,
+    pub(crate) bytes: usize,
+    pub(crate) last: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct SentParts {
+    parts: Vec<SentPart>,
 }
 
 impl Api {
@@ -62,17 +77,19 @@ impl Api {
         self.http.post(format!("{}/send", self.url)).json(send).send().await
     }
 
-    /// The receipt of an answer, `None` when the platform does not have it.
-    pub(crate) async fn sent(&self, response: ResponseId) -> Result<Option<Receipt>, reqwest::Error> {
+    /// What the platform has of an answer.
+    pub(crate) async fn sent(&self, response: ResponseId) -> Result<Vec<SentPart>, reqwest::Error> {
         let reply = self.http.get(format!("{}/sent/{response}", self.url)).send().await?;
         if reply.status() == reqwest::StatusCode::NOT_FOUND {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        receipt(reply.error_for_status()?).await.map(Some)
+        let sent: SentParts = reply.error_for_status()?.json().await?;
+        Ok(sent.parts)
     }
 }
 
-pub(crate) async fn receipt(reply: reqwest::Response) -> Result<Receipt, reqwest::Error> {
+/// The platform's id of what it took.
+pub(crate) async fn message_id(reply: reqwest::Response) -> Result<String, reqwest::Error> {
     let sent: Sent = reply.json().await?;
-    Ok(Receipt::of(sent.message_id))
+    Ok(sent.message_id)
 }

@@ -1,18 +1,18 @@
 //! The plugin: polls, reports, delivers, says what failed.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use async_trait::async_trait;
 use broca_core::{
-    DeliveryError, Incoming, MessageId, Profile, Receipt, Response, Sender,
+    DeliveryError, Incoming, MessageId, Part, Profile, Receipt, Response, Sender,
     agent::{Failure, FailureClass},
     delivery::Settlement,
 };
-use broca_plugin::{Capabilities, Context, IngestError, Manifest, Plugin, PluginError, PluginState};
+use broca_plugin::{Capabilities, Context, IngestError, Manifest, Parts, Plugin, PluginError, PluginState};
 use reqwest::{StatusCode, header::RETRY_AFTER};
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Api, Send, Update, receipt};
+use crate::api::{Api, Send, SentPart, Update, message_id};
 
 /// Between two tries while the platform or the pipeline is away.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -24,11 +24,15 @@ const POLL_WAIT_MS: u64 = 20_000;
 pub struct DemoSettings {
     /// Where the platform is, e.g. `http://127.0.0.1:8090`.
     pub url: String,
+    /// Characters in one platform message; a longer answer is sent in parts. Without it, every answer is one message.
+    #[serde(default)]
+    pub max_text_chars: Option<NonZeroUsize>,
 }
 
 #[derive(Debug)]
 pub struct DemoPlugin {
     api: Api,
+    max_text_chars: Option<usize>,
 }
 
 impl DemoPlugin {
@@ -40,7 +44,7 @@ impl DemoPlugin {
             return Err(PluginError::Settings("url is not an http address: set e.g. http://127.0.0.1:8090".into()));
         }
         let api = Api::new(&settings.url).map_err(|e| PluginError::Settings(format!("no HTTP client: {e}")))?;
-        Ok(Self { api })
+        Ok(Self { api, max_text_chars: settings.max_text_chars.map(NonZeroUsize::get) })
     }
 
     /// Waits for updates and reports them. `offset` then confirms what was accepted or never can be.
@@ -73,7 +77,7 @@ impl Plugin for DemoPlugin {
             name: "demo".into(),
             platform: "demo".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            capabilities: Capabilities { max_text_chars: None, settles: true, replicas: false },
+            capabilities: Capabilities { max_text_chars: self.max_text_chars, settles: true, replicas: false },
         }
     }
 
@@ -102,17 +106,54 @@ impl Plugin for DemoPlugin {
         &self,
         response: &Response,
         profile: &Profile,
-        message_id: MessageId,
+        _message_id: MessageId,
+        parts: &Parts,
     ) -> Result<Receipt, DeliveryError> {
-        let send = Send {
-            response_id: response.id,
-            user: &profile.platform_user_id,
-            chat_id: response.chat_id.as_deref(),
-            text: &response.text,
-        };
-        let reply = match self.api.send(&send).await {
-            Ok(reply) if reply.status().is_success() => match receipt(reply).await {
-                Ok(receipt) => return Ok(receipt),
+        let mut rest = response.rest();
+        loop {
+            let (text, after) = self.cut(rest);
+            let send = Send {
+                response_id: response.id,
+                user: &profile.platform_user_id,
+                chat_id: response.chat_id.as_deref(),
+                text,
+                part: parts.all().len(),
+                last: after.is_empty(),
+            };
+            let id = self.send(&send).await?;
+            if send.last {
+                return Ok(parts.receipt(id));
+            }
+            parts.sent(id, text.len()).await?;
+            rest = after;
+        }
+    }
+
+    async fn settle(&self, response: &Response, _profile: &Profile, _message_id: MessageId) -> Settlement {
+        match self.api.sent(response.id).await {
+            Ok(sent) if sent.is_empty() => Settlement::NotDelivered,
+            Ok(sent) if sent.iter().any(|part| part.last) => {
+                let platform_message_ids = sent.into_iter().map(|part| part.message_id).collect();
+                Settlement::Delivered(Receipt { platform_message_ids })
+            }
+            Ok(sent) => Settlement::Partly(in_full(sent)),
+            Err(_) => Settlement::CannotTell,
+        }
+    }
+}
+
+impl DemoPlugin {
+    /// As much of the text as one message takes, and what is left.
+    fn cut<'a>(&self, text: &'a str) -> (&'a str, &'a str) {
+        let end = self.max_text_chars.and_then(|chars| text.char_indices().nth(chars));
+        text.split_at(end.map_or(text.len(), |(at, _)| at))
+    }
+
+    /// Sends one part; the platform's id of it.
+    async fn send(&self, send: &Send<'_>) -> Result<String, DeliveryError> {
+        let reply = match self.api.send(send).await {
+            Ok(reply) if reply.status().is_success() => match message_id(reply).await {
+                Ok(id) => return Ok(id),
                 Err(error) => Err(error),
             },
             other => other,
@@ -122,17 +163,25 @@ impl Plugin for DemoPlugin {
             Err(error) if error.is_connect() => {
                 Err(retry(None, FailureClass::Unavailable, "the platform cannot be reached"))
             }
-            Err(error) => after_silence(&error, self.settle(response, profile, message_id).await),
+            Err(error) => match self.api.sent(send.response_id).await {
+                Ok(sent) => match sent.into_iter().nth(send.part) {
+                    Some(part) => Ok(part.message_id),
+                    None => Err(after_silence(&error)),
+                },
+                Err(_) => Err(in_doubt()),
+            },
         }
     }
+}
 
-    async fn settle(&self, response: &Response, _profile: &Profile, _message_id: MessageId) -> Settlement {
-        match self.api.sent(response.id).await {
-            Ok(Some(receipt)) => Settlement::Delivered(receipt),
-            Ok(None) => Settlement::NotDelivered,
-            Err(_) => Settlement::CannotTell,
-        }
-    }
+/// Parts as the pipeline remembers them: this platform's texts are the answer's, cut and nothing else.
+fn in_full(sent: Vec<SentPart>) -> Vec<Part> {
+    let mut text_end = 0;
+    let part = |sent: SentPart| {
+        text_end += sent.bytes;
+        Part { platform_message_id: sent.message_id, text_end }
+    };
+    sent.into_iter().map(part).collect()
 }
 
 fn incoming(update: Update) -> Incoming {
@@ -147,20 +196,22 @@ fn incoming(update: Update) -> Incoming {
     }
 }
 
-/// The send got no answer, and the platform was asked about it.
-fn after_silence(error: &reqwest::Error, settled: Settlement) -> Result<Receipt, DeliveryError> {
-    match settled {
-        Settlement::Delivered(receipt) => Ok(receipt),
-        // The platform keeps a receipt before it answers, and what it has not kept when the connection ends it never
-        // will. After a timeout it may still have the request in hand.
-        Settlement::NotDelivered if !error.is_timeout() => {
-            Err(retry(None, FailureClass::Unavailable, "the platform cut the connection"))
-        }
-        Settlement::NotDelivered | Settlement::CannotTell => Err(DeliveryError::Unknown(Failure::new(
-            FailureClass::Timeout,
-            "the platform did not say whether it has the answer: ask it, then replay or leave it",
-        ))),
+/// The send got no answer, and the platform says that it does not have it.
+fn after_silence(error: &reqwest::Error) -> DeliveryError {
+    // The platform keeps a receipt before it answers, and what it has not kept when the connection ends it never
+    // will. After a timeout it may still have the request in hand.
+    if error.is_timeout() {
+        in_doubt()
+    } else {
+        retry(None, FailureClass::Unavailable, "the platform cut the connection")
     }
+}
+
+fn in_doubt() -> DeliveryError {
+    DeliveryError::Unknown(Failure::new(
+        FailureClass::Timeout,
+        "the platform did not say whether it has the answer: ask it, then replay or leave it",
+    ))
 }
 
 /// What a status other than success means for the answer.

@@ -161,6 +161,7 @@ fn signal(crew: &mut Crew, place: usize, signal: Signal) {
 
 fn fault_name(fault: Fault) -> &'static str {
     match fault {
+        Fault::None => "none",
         Fault::RateLimited { .. } => "429",
         Fault::ServerError => "500",
         Fault::CutBefore => "cut before",

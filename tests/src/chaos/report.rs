@@ -72,6 +72,7 @@ impl Report {
             number("asked twice", verdict.asked_twice.len()),
             number("order violations", verdict.out_of_order.len() + overlaps.len()),
             number("answers to nobody's message", verdict.strays.len()),
+            number("answers cut short", verdict.cut_short.len()),
             ("deliveries left unknown".to_owned(), unsettled.to_string()),
             ("dead letters, copies in the stream".to_owned(), format!("{}, {}", dead_letters.0, dead_letters.1)),
             ("broca check".to_owned(), if unsound.is_none() { "OK" } else { "not OK" }.to_owned()),
@@ -114,6 +115,7 @@ impl Report {
         list("out of order", &verdict.out_of_order);
         list("at the same time", overlaps);
         list("to nobody's message", &verdict.strays);
+        list("cut short", &verdict.cut_short);
         list("did not stop", &self.stuck);
         list("broca check", unsound.as_slice());
         list(

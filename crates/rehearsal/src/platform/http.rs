@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{Fault, PlatformScript, Shared, record::Send};
+use super::{Delivery, Fault, PlatformScript, Shared, record::Send};
 
 /// A poll never gives more updates than this.
 const MAX_BATCH: usize = 100;
@@ -139,10 +139,12 @@ async fn sent(State(shared): Platform, Path(response): Path<ResponseId>) -> Resp
     if shared.lock().script.receipts_away {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    match shared.receipt(response) {
-        Some(delivery) => Json(json!({ "message_id": delivery.message_id })).into_response(),
-        None => (StatusCode::NOT_FOUND, Json(json!({ "error": "no such answer was sent" }))).into_response(),
+    let parts = shared.parts_of(response);
+    if parts.is_empty() {
+        return (StatusCode::NOT_FOUND, Json(json!({ "error": "no such answer was sent" }))).into_response();
     }
+    let part = |sent: &Delivery| json!({ "message_id": sent.message_id, "bytes": sent.text.len(), "last": sent.last });
+    Json(json!({ "parts": parts.iter().map(part).collect::<Vec<_>>() })).into_response()
 }
 
 async fn log(State(shared): Platform) -> Response {
@@ -165,6 +167,6 @@ fn before(fault: Option<Fault>) -> Option<Response> {
         }
         Fault::ServerError => Some(StatusCode::INTERNAL_SERVER_ERROR.into_response()),
         Fault::CutBefore => cut(),
-        Fault::CutAfter => None,
+        Fault::None | Fault::CutAfter => None,
     }
 }

@@ -16,6 +16,12 @@ pub struct Delivery {
     pub user: String,
     pub chat_id: Option<String>,
     pub text: String,
+    /// Which part of the answer it is, from 0.
+    #[serde(default)]
+    pub part: u32,
+    /// Whether it ends the answer.
+    #[serde(default = "alone")]
+    pub last: bool,
     /// The platform's own id of what was sent.
     pub message_id: String,
     /// Microseconds since the epoch.
@@ -30,6 +36,15 @@ pub(super) struct Send {
     #[serde(default)]
     pub(super) chat_id: Option<String>,
     pub(super) text: String,
+    #[serde(default)]
+    pub(super) part: u32,
+    #[serde(default = "alone")]
+    pub(super) last: bool,
+}
+
+/// Whoever does not speak of parts sends an answer as one.
+fn alone() -> bool {
+    true
 }
 
 #[derive(Debug)]
@@ -55,9 +70,9 @@ impl Record {
 
     /// Logs a send; it is on disk when this returns.
     pub(super) fn append(&mut self, send: Send) -> io::Result<Delivery> {
-        let Send { response_id, user, chat_id, text } = send;
+        let Send { response_id, user, chat_id, text, part, last } = send;
         let message_id = format!("m{}", self.sent.len() + 1);
-        let delivery = Delivery { response_id, user, chat_id, text, message_id, at: SystemClock.now() };
+        let delivery = Delivery { response_id, user, chat_id, text, part, last, message_id, at: SystemClock.now() };
         if let Some(file) = &mut self.file {
             let mut line = serde_json::to_vec(&delivery)?;
             line.push(b'\n');

@@ -11,9 +11,9 @@ use sqlx::{SqliteConnection, SqlitePool, types::Uuid};
 
 use super::{batch, hex, now, now_micros, write};
 use crate::{
-    Delivery, DeliveryFinished, Fenced, FinishDelivery, StoreError,
+    Delivery, DeliveryFinished, Fenced, FinishDelivery, RecordParts, StoreError,
     decode::DeliveryRow,
-    delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding},
+    delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding, parts_text},
     operation::{Each, in_order, index},
 };
 
@@ -22,7 +22,8 @@ pub(crate) const LOOK: &str = "-- begin delivery: look
 SELECT *, attempts_so_far + (verdict = 'go') AS attempts
 FROM (
     SELECT j.key + 1 AS n, r.state, max(r.lease_until, r.not_before) AS until, $2 AS now, r.id, r.message_id, r.text,
-           r.attempts AS attempts_so_far, r.attempts_before, r.created_at, r.replayed_at, m.chat_id, m.attributes, m.trace,
+           r.attempts AS attempts_so_far, r.attempts_before, r.parts, r.created_at, r.replayed_at,
+           m.chat_id, m.attributes, m.trace,
            p.id AS profile_id, p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,
            CASE WHEN NOT r.open THEN 'over'
                 WHEN row_number() OVER (PARTITION BY r.id ORDER BY j.key) > 1 THEN 'wait'
@@ -77,6 +78,21 @@ pub(crate) async fn begin(
     write(conn, TAKEN_OVER, settles).await?;
     write(conn, TAKE, takes).await?;
     Ok(in_order(items.len(), answers, || Ok(Delivery::Unknown)))
+}
+
+pub(crate) const PARTS: &str = "-- record parts
+UPDATE responses SET parts = $4, attempts_before = attempts - 1
+WHERE id = $1 AND host = $2 AND attempts = $3 AND state = 'delivering'";
+
+pub(crate) async fn record_parts(conn: &mut SqliteConnection, item: &RecordParts) -> Result<Fenced<()>, StoreError> {
+    let done = sqlx::query(PARTS)
+        .bind(item.response.0)
+        .bind(item.host.as_str())
+        .bind(i64::from(item.attempt))
+        .bind(parts_text(&item.parts)?)
+        .execute(conn)
+        .await?;
+    Ok(if done.rows_affected() == 1 { Fenced::Done(()) } else { Fenced::LeaseLost })
 }
 
 pub(crate) const HELD: &str = "-- finish delivery: look

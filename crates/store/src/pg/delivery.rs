@@ -6,9 +6,9 @@ use broca_core::{Instance, ResponseId, WorkerId, clock::micros};
 use sqlx::{PgConnection, types::Uuid};
 
 use crate::{
-    Delivery, DeliveryFinished, Fenced, FinishDelivery, StoreError,
+    Delivery, DeliveryFinished, Fenced, FinishDelivery, RecordParts, StoreError,
     decode::DeliveryRow,
-    delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding},
+    delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding, parts_text},
     operation::{Each, column, in_order, index},
 };
 
@@ -49,7 +49,7 @@ input AS MATERIALIZED (
 )
 SELECT j.n, j.verdict, j.state, GREATEST(j.lease_until, j.not_before) AS until, now, j.id, j.message_id, j.text,
        CASE j.verdict WHEN 'go' THEN j.attempts + 1 ELSE j.attempts END AS attempts,
-       j.attempts_before, j.created_at, j.replayed_at, m.chat_id, m.attributes, m.trace,
+       j.attempts_before, j.parts, j.created_at, j.replayed_at, m.chat_id, m.attributes, m.trace,
        p.id AS profile_id, p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata
 FROM clock CROSS JOIN judged j JOIN messages m ON m.id = j.message_id JOIN profiles p ON p.id = j.profile_id";
 
@@ -62,6 +62,21 @@ pub(crate) async fn begin(conn: &mut PgConnection, items: &[BeginDelivery]) -> R
         .fetch_all(conn)
         .await?;
     Ok(in_order(items.len(), rows.into_iter().map(|row| (row.n, row.delivery())), || Ok(Delivery::Unknown)))
+}
+
+pub(crate) const PARTS: &str = "-- record parts
+UPDATE responses SET parts = $4::jsonb, attempts_before = attempts - 1
+WHERE id = $1 AND host = $2 AND attempts = $3 AND state = 'delivering'";
+
+pub(crate) async fn record_parts(conn: &mut PgConnection, item: &RecordParts) -> Result<Fenced<()>, StoreError> {
+    let done = sqlx::query(PARTS)
+        .bind(item.response.0)
+        .bind(item.host.as_str())
+        .bind(i64::from(item.attempt))
+        .bind(parts_text(&item.parts)?)
+        .execute(conn)
+        .await?;
+    Ok(if done.rows_affected() == 1 { Fenced::Done(()) } else { Fenced::LeaseLost })
 }
 
 pub(crate) const FINISH: &str = "-- finish delivery

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use broca_core::{Receipt, ResponseId, ResponseState, WorkerId};
-use broca_store::{Delivery, DeliveryEnd, DeliveryFinished, Fenced, FinishDelivery, OwedKind};
+use broca_core::{Part, Receipt, ResponseId, ResponseState, WorkerId};
+use broca_store::{Delivery, DeliveryEnd, DeliveryFinished, Fenced, FinishDelivery, OwedKind, RecordParts};
 use futures::future::join_all;
 
 use crate::{
@@ -16,6 +16,7 @@ on_both!(
     a_stale_host_ends_nothing,
     a_retry_waits_for_its_time,
     a_dead_delivery_is_a_dead_letter,
+    what_was_sent_of_an_answer_is_remembered,
     what_waits_for_a_host_is_due,
     moves_follow_the_table,
     answers_of_one_chat_share_a_lane,
@@ -156,6 +157,38 @@ async fn a_dead_delivery_is_a_dead_letter(home: Home) {
     let OwedKind::DeadLetter { stage, class, attempts, .. } = &letter.what else { panic!("{letter:?}") };
     assert_eq!((stage.as_str(), class.as_str(), *attempts), ("delivery", "unavailable", 1));
     assert_eq!(letter.text, "re: hi");
+}
+
+async fn what_was_sent_of_an_answer_is_remembered(home: Home) {
+    let (host, other) = (worker("out"), worker("other"));
+    let response = home.answer("alice", "hi").await;
+    let part = |n: usize| Part { platform_message_id: format!("m{n}"), text_end: n };
+    let sent = |host: &WorkerId, attempt, parts: &[Part]| {
+        home.store.record_parts(RecordParts { response, host: host.clone(), attempt, parts: parts.to_vec() })
+    };
+    for attempt in 1..=2 {
+        assert!(home.go(response, &host).await.response.parts.is_empty());
+        let retry = DeliveryEnd::Retry { failure: failure(), delay: Duration::ZERO };
+        finish(&home, ends(response, &host, attempt, retry)).await;
+    }
+    assert_eq!(sent(&host, 2, &[part(1)]).await.unwrap(), Fenced::LeaseLost, "nobody has it in hand");
+    home.go(response, &host).await;
+    assert_eq!(sent(&other, 3, &[part(1)]).await.unwrap(), Fenced::LeaseLost);
+    assert_eq!(sent(&host, 2, &[part(1)]).await.unwrap(), Fenced::LeaseLost);
+    for _ in 0..2 {
+        assert_eq!(sent(&host, 3, &[part(1), part(2)]).await.unwrap(), Fenced::Done(()), "twice is once");
+    }
+    home.sql("UPDATE responses SET lease_until = 1").await;
+    let Delivery::Settle(dispatch) = home.begin(response, &other).await else { panic!("not to settle") };
+    assert_eq!(dispatch.response.parts, [part(1), part(2)]);
+    assert_eq!((dispatch.response.attempt, dispatch.attempts_before), (3, 2), "an attempt that got on is the first");
+    assert_eq!(sent(&host, 3, &[part(1)]).await.unwrap(), Fenced::LeaseLost, "it was taken over");
+    finish(&home, ends(response, &other, 3, DeliveryEnd::Dead(failure()))).await;
+    assert_eq!(
+        home.number("SELECT count(*) FROM responses WHERE parts IS NOT NULL").await,
+        1,
+        "a replay goes on there"
+    );
 }
 
 async fn what_waits_for_a_host_is_due(home: Home) {

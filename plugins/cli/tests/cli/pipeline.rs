@@ -13,8 +13,8 @@ use broca_core::{
     UserId,
 };
 use broca_plugin::{
-    Context, HistoryEntry, HostError, Ingest, IngestError, Ingested, MessageStatus, Plugin, PluginState, StateSink,
-    host,
+    Context, HistoryEntry, HostError, Ingest, IngestError, Ingested, MessageStatus, Parts, Plugin, PluginState,
+    StateSink, host,
 };
 use broca_plugin_cli::{CliPlugin, CliSettings};
 use tokio::{sync::Notify, task::JoinHandle};
@@ -91,7 +91,9 @@ impl Pipeline {
             m.entry.answer = Some(text.to_owned());
         });
         let plugin = self.lock().plugin.clone().unwrap();
-        let receipt = plugin.deliver(&response(text), &profile(&message.user), id).await.unwrap();
+        let response = response(text);
+        let parts = Parts::in_memory(&response);
+        let receipt = plugin.deliver(&response, &profile(&message.user), id, &parts).await.unwrap();
         self.change(id, |m| m.receipts.push(receipt.clone()));
         receipt
     }
@@ -139,8 +141,15 @@ impl Pipeline {
 }
 
 pub(crate) fn response(text: &str) -> Response {
-    let attributes = serde_json::Value::Null;
-    Response { id: ResponseId::new(), text: text.to_owned(), chat_id: None, attributes, attempt: 1, trace: None }
+    Response {
+        id: ResponseId::new(),
+        text: text.to_owned(),
+        chat_id: None,
+        attributes: serde_json::Value::Null,
+        attempt: 1,
+        parts: Vec::new(),
+        trace: None,
+    }
 }
 
 pub(crate) fn profile(user: &str) -> Profile {

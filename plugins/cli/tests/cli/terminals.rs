@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::pipeline::{DEADLINE, Pipeline, Running, profile, response};
 use broca_core::{MessageState, Receipt, delivery::Settlement};
-use broca_plugin::Plugin;
+use broca_plugin::{Parts, Plugin};
 use broca_plugin_cli::{ChatOptions, ChatStyle, ChatSummary, SendOutcome, Terminal, TerminalError};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -155,9 +155,10 @@ async fn an_answer_that_nobody_waits_for_is_in_the_mailbox() {
     let scene = Scene::new();
     let plugin = scene.plugin().await;
     let id = broca_core::MessageId::new();
-    let delivered = plugin.plugin.deliver(&response("hi"), &profile("alice"), id).await;
+    let response = response("hi");
+    let delivered = plugin.plugin.deliver(&response, &profile("alice"), id, &Parts::in_memory(&response)).await;
     assert_eq!(delivered, Ok(Receipt::of("mailbox")));
-    let settled = plugin.plugin.settle(&response("hi"), &profile("alice"), id).await;
+    let settled = plugin.plugin.settle(&response, &profile("alice"), id).await;
     assert_eq!(settled, Settlement::Delivered(Receipt::of("mailbox")));
     plugin.stop().await;
 }

@@ -2,17 +2,22 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use broca_core::{DeliveryError, Receipt, agent::FailureClass, delivery::Settlement};
-use broca_plugin::Plugin;
+use broca_core::{DeliveryError, Part, Receipt, Response, agent::FailureClass, delivery::Settlement};
+use broca_plugin::{Parts, Plugin};
+use broca_plugin_demo::DemoPlugin;
 use broca_rehearsal::platform::{Delivery, Fault, PlatformScript, ScriptedPlatform};
 
-use crate::{DEADLINE, alice, message, plugin, response};
+use crate::{DEADLINE, alice, message, plugin, plugin_that_cuts, response};
 
 /// What a delivery to a platform with this script comes to, and what the platform has logged then.
 async fn delivered(script: PlatformScript) -> (Result<Receipt, DeliveryError>, Vec<Delivery>) {
     let platform = ScriptedPlatform::start(script).await.unwrap();
-    let outcome = plugin(platform.url()).deliver(&response("hello"), &alice(), message()).await;
+    let outcome = send(&plugin(platform.url()), &response("hello")).await;
     (outcome, platform.log())
+}
+
+async fn send(plugin: &DemoPlugin, response: &Response) -> Result<Receipt, DeliveryError> {
+    plugin.deliver(response, &alice(), message(), &Parts::in_memory(response)).await
 }
 
 async fn failed_with(fault: Fault) -> (Result<Receipt, DeliveryError>, Vec<Delivery>) {
@@ -32,8 +37,8 @@ async fn an_answer_reaches_its_person_under_its_own_id() {
     let plugin = plugin(platform.url());
     let (answer, mut group) = (response("hello"), response("hello all"));
     group.chat_id = Some("garden".into());
-    let receipt = plugin.deliver(&answer, &alice(), message()).await.unwrap();
-    plugin.deliver(&group, &alice(), message()).await.unwrap();
+    let receipt = send(&plugin, &answer).await.unwrap();
+    send(&plugin, &group).await.unwrap();
     let log = platform.log();
     assert_eq!(receipt, Receipt::of(log[0].message_id.clone()));
     assert_eq!((log[0].response_id, log[0].user.as_str(), log[0].text.as_str()), (answer.id, "alice", "hello"));
@@ -55,7 +60,7 @@ async fn a_failure_before_the_send_is_tried_again() {
     let platform = ScriptedPlatform::start(PlatformScript::default()).await.unwrap();
     let url = platform.url();
     platform.stop().await;
-    let outcome = plugin(url).deliver(&response("hello"), &alice(), message()).await;
+    let outcome = send(&plugin(url), &response("hello")).await;
     assert_eq!(retried(&outcome), (None, FailureClass::Unavailable));
 }
 
@@ -79,7 +84,7 @@ async fn a_send_that_cannot_be_asked_about_is_unknown() {
     let platform = ScriptedPlatform::start(PlatformScript { hold_ms: 60_000, ..PlatformScript::default() });
     let platform = platform.await.unwrap();
     let plugin = plugin(platform.url());
-    let sending = tokio::spawn(async move { plugin.deliver(&response("hello"), &alice(), message()).await });
+    let sending = tokio::spawn(async move { send(&plugin, &response("hello")).await });
     assert_eq!(platform.wait_for_sends(1, DEADLINE).await.len(), 1);
     platform.stop().await;
     assert!(matches!(sending.await.unwrap(), Err(DeliveryError::Unknown(_))));
@@ -95,7 +100,7 @@ async fn a_delivery_that_was_killed_is_settled_by_asking() {
     let (answer, never_sent) = (response("hello"), response("never"));
     let sending = tokio::spawn({
         let answer = answer.clone();
-        async move { first.deliver(&answer, &alice(), message()).await }
+        async move { send(&first, &answer).await }
     });
     assert_eq!(platform.wait_for_sends(1, DEADLINE).await.len(), 1);
     sending.abort();
@@ -120,9 +125,53 @@ async fn a_delivery_that_was_killed_is_settled_by_asking() {
 async fn the_platform_hides_no_duplicate() {
     let platform = ScriptedPlatform::start(PlatformScript::default()).await.unwrap();
     let (plugin, answer) = (plugin(platform.url()), response("hello"));
-    let first = plugin.deliver(&answer, &alice(), message()).await.unwrap();
-    let second = plugin.deliver(&answer, &alice(), message()).await.unwrap();
+    let first = send(&plugin, &answer).await.unwrap();
+    let second = send(&plugin, &answer).await.unwrap();
     assert_ne!(first, second);
     assert_eq!(platform.log().len(), 2);
     assert_eq!(plugin.settle(&answer, &alice(), message()).await, Settlement::Delivered(first));
+}
+
+/// The parts at the platform: their numbers and texts.
+fn parts(log: &[Delivery]) -> Vec<(u32, &str, bool)> {
+    log.iter().map(|sent| (sent.part, sent.text.as_str(), sent.last)).collect()
+}
+
+#[tokio::test]
+async fn a_long_answer_goes_out_in_parts() {
+    let platform = ScriptedPlatform::start(PlatformScript::default()).await.unwrap();
+    let plugin = plugin_that_cuts(platform.url(), Some(4));
+    let receipt = send(&plugin, &response("für immer")).await.unwrap();
+    assert_eq!(receipt.platform_message_ids, ["m1", "m2", "m3"]);
+    assert_eq!(parts(&platform.log()), [(0, "für ", false), (1, "imme", false), (2, "r", true)]);
+}
+
+#[tokio::test]
+async fn what_failed_in_the_middle_goes_on_there() {
+    let platform = ScriptedPlatform::start(PlatformScript::default()).await.unwrap();
+    let plugin = plugin_that_cuts(platform.url(), Some(3));
+    let mut answer = response("onetwosix");
+    platform.script(|script| script.hold_ms = 60_000);
+    let sending = tokio::spawn({
+        let (plugin, answer) = (plugin.clone(), answer.clone());
+        async move { send(&plugin, &answer).await }
+    });
+    assert_eq!(platform.wait_for_sends(1, DEADLINE).await.len(), 1);
+    sending.abort();
+    assert!(sending.await.unwrap_err().is_cancelled());
+    platform.script(|script| script.hold_ms = 0);
+
+    // Nothing was noted of it; the platform is asked.
+    let one = Part { platform_message_id: "m1".into(), text_end: 3 };
+    assert_eq!(plugin.settle(&answer, &alice(), message()).await, Settlement::Partly(vec![one.clone()]));
+    answer.parts = vec![one];
+    platform.script(|script| script.send_faults = [Fault::CutAfter, Fault::ServerError].into());
+    let noted = Parts::in_memory(&answer);
+    let outcome = plugin.deliver(&answer, &alice(), message(), &noted).await;
+    assert_eq!(retried(&outcome), (None, FailureClass::Unavailable));
+    assert_eq!(parts(&platform.log()), [(0, "one", false), (1, "two", false)], "the cut part is found by asking");
+    answer.parts = noted.all();
+    let receipt = send(&plugin, &answer).await.unwrap();
+    assert_eq!(receipt.platform_message_ids, ["m1", "m2", "m3"]);
+    assert_eq!(parts(&platform.log()).last(), Some(&(2, "six", true)));
 }

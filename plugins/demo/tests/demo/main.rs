@@ -6,6 +6,7 @@ mod platform;
 mod updates;
 
 use std::{
+    num::NonZeroUsize,
     sync::{Arc, Once},
     time::Duration,
 };
@@ -18,16 +19,28 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A plugin for the platform at `url`.
 fn plugin(url: String) -> Arc<DemoPlugin> {
+    plugin_that_cuts(url, None)
+}
+
+/// The same, on a platform that takes so many characters in one message.
+fn plugin_that_cuts(url: String, max_text_chars: Option<usize>) -> Arc<DemoPlugin> {
     static TLS: Once = Once::new();
     TLS.call_once(|| {
         rustls::crypto::ring::default_provider().install_default().expect("the first provider of this process");
     });
-    Arc::new(DemoPlugin::new(DemoSettings { url }).unwrap())
+    Arc::new(DemoPlugin::new(DemoSettings { url, max_text_chars: max_text_chars.and_then(NonZeroUsize::new) }).unwrap())
 }
 
 fn response(text: &str) -> Response {
-    let attributes = serde_json::Value::Null;
-    Response { id: ResponseId::new(), text: text.to_owned(), chat_id: None, attributes, attempt: 1, trace: None }
+    Response {
+        id: ResponseId::new(),
+        text: text.to_owned(),
+        chat_id: None,
+        attributes: serde_json::Value::Null,
+        attempt: 1,
+        parts: Vec::new(),
+        trace: None,
+    }
 }
 
 fn alice() -> Profile {

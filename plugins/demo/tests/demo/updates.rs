@@ -138,7 +138,7 @@ async fn a_platform_that_fails_is_polled_again() {
 #[test]
 fn an_address_that_cannot_be_one_is_refused_at_once() {
     for url in ["", "127.0.0.1:80", "ftp://127.0.0.1/"] {
-        let error = DemoPlugin::new(DemoSettings { url: url.into() }).unwrap_err();
+        let error = DemoPlugin::new(DemoSettings { url: url.into(), max_text_chars: None }).unwrap_err();
         assert!(matches!(error, PluginError::Settings(_)), "{url}");
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use broca_core::{DeliveryError, Incoming, MessageId, Profile, Receipt, Response, Sender};
-use broca_plugin::{Capabilities, Context, Manifest, Plugin, PluginError, PluginState};
+use broca_plugin::{Capabilities, Context, Manifest, Parts, Plugin, PluginError, PluginState};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
@@ -133,7 +133,13 @@ impl Plugin for LoadPlugin {
         Ok(())
     }
 
-    async fn deliver(&self, response: &Response, _: &Profile, message: MessageId) -> Result<Receipt, DeliveryError> {
+    async fn deliver(
+        &self,
+        response: &Response,
+        _profile: &Profile,
+        message: MessageId,
+        _parts: &Parts,
+    ) -> Result<Receipt, DeliveryError> {
         let event = response.attributes["event"].as_str().unwrap_or_default();
         let reported = self.0.reported.lock().unwrap_or_else(PoisonError::into_inner).remove(event);
         if let Some(reported) = reported {
