@@ -85,3 +85,14 @@ impl Worker {
         }
     }
 }
+
+/// A message that an operator took out of its queue is no failure of the write: there is nothing to be written any more.
+pub(crate) fn unless_left<T>(written: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match written {
+        Err(StoreError::LeftQueue(message)) => {
+            tracing::info!(message_id = %message, "taken out of its queue, passed over");
+            Ok(None)
+        }
+        written => written.map(Some),
+    }
+}

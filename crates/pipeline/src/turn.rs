@@ -18,7 +18,7 @@ use crate::{
     crash::{CrashPoint, point},
     held::Held,
     mutate::{self, Protection},
-    shared::Worker,
+    shared::{Worker, unless_left},
 };
 
 /// The agent's side of a held conversation.
@@ -35,6 +35,8 @@ pub(crate) enum Ended {
         outcome: TurnOutcome,
     },
     LeaseLost,
+    /// An operator took the message away before its turn began.
+    LeftQueue,
     /// The process ends before the turn does; the turn goes on at the agent and a successor finds it there.
     ShutDown,
 }
@@ -49,10 +51,12 @@ pub(crate) async fn run(
 ) -> Ended {
     let turn = open.as_ref().map_or_else(TurnId::new, |t| t.id);
     // Not recorded means not begun: the lease then runs out and the message is taken up again.
-    let attempt = match worker.persist(held, || record(worker, held, turn, message, open.is_some())).await {
-        Some(Fenced::Done(attempt)) => attempt,
-        Some(Fenced::LeaseLost) if mutate::is_off(Protection::Fence) => message.attempts + 1,
-        Some(Fenced::LeaseLost) | None => return Ended::LeaseLost,
+    let recorded = || async { unless_left(record(worker, held, turn, message, open.is_some()).await) };
+    let attempt = match worker.persist(held, recorded).await {
+        Some(Some(Fenced::Done(attempt))) => attempt,
+        Some(Some(Fenced::LeaseLost)) if mutate::is_off(Protection::Fence) => message.attempts + 1,
+        Some(Some(Fenced::LeaseLost)) | None => return Ended::LeaseLost,
+        Some(None) => return Ended::LeftQueue,
     };
     point(CrashPoint::TurnStarted);
     tokio::select! {

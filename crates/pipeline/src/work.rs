@@ -22,7 +22,7 @@ use crate::{
     crash::{CrashPoint, point},
     held::Held,
     mutate::{self, Protection},
-    shared::Worker,
+    shared::{Worker, unless_left},
     turn,
 };
 
@@ -155,6 +155,7 @@ async fn one(
                 (Some(turn), decide(&route, &message, outcome))
             }
             turn::Ended::LeaseLost => return Next::Lost,
+            turn::Ended::LeftQueue => return Next::Continue,
             turn::Ended::ShutDown => return Next::HandOver,
         }
     };
@@ -199,15 +200,17 @@ async fn finish(
     end: End,
 ) -> Next {
     let finish = Finish { conversation: held.conversation, epoch: held.epoch, message: message.id, turn, end };
-    match worker.persist(held, || worker.store.finish(finish.clone())).await {
-        Some(Fenced::Done(finished)) => {
+    let finished = || async { unless_left(worker.store.finish(finish.clone()).await) };
+    match worker.persist(held, finished).await {
+        Some(None) => Next::Continue,
+        Some(Some(Fenced::Done(finished))) => {
             point(CrashPoint::TurnFinished);
             log(&finish);
             let next = if finished.released { Next::Released } else { Next::Continue };
             publish(worker, held.conversation, message, finish.end, finished);
             next
         }
-        Some(Fenced::LeaseLost) => {
+        Some(Some(Fenced::LeaseLost)) => {
             tracing::warn!(message_id = %message.id, "the lease was lost, nothing was written");
             if mutate::is_off(Protection::Fence) { Next::Continue } else { Next::Lost }
         }

@@ -78,6 +78,9 @@ impl<'a> Ending<'a> {
         if worked_on {
             return StoreError::Refused(format!("message {id} is not the first pending one of its conversation"));
         }
-        StoreError::Refused(format!("message {id}: a message cannot go from {was} to {} by a turn", self.message_state))
+        StoreError::left_queue(self.finish.message, was).unwrap_or_else(|| {
+            let to = self.message_state;
+            StoreError::Refused(format!("message {id}: a message cannot go from {was} to {to} by a turn"))
+        })
     }
 }

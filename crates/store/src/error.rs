@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use broca_core::{MessageId, MessageState};
+
 /// Why an operation of the store failed. Nothing of it was written, except where the connection broke during a
 /// commit: then it may have been, and every operation can safely be repeated.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -21,6 +23,10 @@ pub enum StoreError {
     /// The move is not in the state machine of `broca_core::state`, or the row it names does not fit.
     #[error("refused: {0}")]
     Refused(String),
+    /// The message is no longer the worker's: an operator took it out of the queue. The conversation may go on with the
+    /// next one.
+    #[error("message {0} was taken out of its queue")]
+    LeftQueue(MessageId),
     /// The database refused the data. Repeating it does not help.
     #[error("the database refused the data: {0}")]
     Data(Arc<sqlx::Error>),
@@ -33,6 +39,12 @@ impl StoreError {
     /// Whether the same call can succeed later without anybody changing anything but the database's health.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Contention(_))
+    }
+
+    /// Why work on a message that is in `state` was refused, if that is because somebody took it away from there.
+    pub(crate) fn left_queue(message: MessageId, state: &str) -> Option<Self> {
+        let taken = [MessageState::Cancelled, MessageState::Held].map(MessageState::as_str);
+        taken.contains(&state).then_some(Self::LeftQueue(message))
     }
 
     pub(crate) fn unreadable(error: impl std::fmt::Display) -> Self {

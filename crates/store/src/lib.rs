@@ -10,6 +10,7 @@
 mod accept;
 mod audit;
 mod batcher;
+mod cancel;
 mod closing;
 mod db;
 mod dead_letters;
@@ -22,6 +23,7 @@ mod lite;
 mod operation;
 mod pg;
 mod plans;
+mod queue;
 mod reading;
 mod replay;
 mod rows;
@@ -32,6 +34,7 @@ mod writes;
 mod yardstick;
 
 pub use audit::{AuditLimits, Irregular, Irregularity};
+pub use cancel::Cancelled;
 pub use closing::LetterCopy;
 pub use dead_letters::{Closed, ClosedLetters, Letter, LetterCursor, LetterFilter, Stage};
 pub use error::StoreError;

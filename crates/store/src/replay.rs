@@ -24,6 +24,7 @@ use crate::{
     decode::{count, parsed},
     journal::{Event, note},
     plans::{self, ItemRow},
+    queue,
     reading::fetch,
     tx::{Tx, ask, change, operation},
 };
@@ -91,21 +92,10 @@ async fn step(tx: &mut Tx<'_>, next: &Next) -> Result<Replayed, StoreError> {
 
 operation!(Step: Next => Replayed, "replay", step);
 
-pub(crate) const LOCK_CONVERSATION: &str = "-- replay: lock conversation
-SELECT c.id FROM messages m JOIN conversations c ON c.id = m.conversation_id WHERE m.id = $1 FOR UPDATE OF c";
-
 pub(crate) const MESSAGE: &str = "-- replay: message
 SELECT m.state, m.replays, m.class, m.reason, m.finished_at, m.seq, m.attempts, m.text, m.instance, m.conversation_id,
        EXISTS (SELECT 1 FROM responses r WHERE r.message_id = m.id AND r.open) AS answering
 FROM messages m WHERE m.id = $1";
-
-/// As for an accepted message: the sweep wakes it at once, unless somebody holds the conversation or it is parked.
-pub(crate) const PLACE: &str = "-- replay: place
-UPDATE conversations
-SET tail = tail + 1,
-    wake_at = CASE WHEN head < tail THEN wake_at WHEN not_before > $2 THEN not_before ELSE $2 END
-WHERE id = $1
-RETURNING tail";
 
 pub(crate) const REOPEN_MESSAGE: &str = "-- replay: reopen message
 UPDATE messages
@@ -159,7 +149,7 @@ impl Message {
 /// Says why it was skipped.
 async fn turn(tx: &mut Tx<'_>, next: &Next, item: &ItemRow, now: i64) -> Result<Option<String>, StoreError> {
     let id = item.message_id;
-    tx.lock(LOCK_CONVERSATION, id).await?;
+    tx.lock(queue::LOCK, id).await?;
     let Some(message) = ask!(tx, fetch_optional, Message, MESSAGE, id)? else {
         return Ok(Some("there is no such message any more".to_owned()));
     };
@@ -168,7 +158,7 @@ async fn turn(tx: &mut Tx<'_>, next: &Next, item: &ItemRow, now: i64) -> Result<
         return Ok(refusal);
     }
     note(tx, &message.end(id)?).await?;
-    let (tail,) = ask!(tx, fetch_one, (i64,), PLACE, message.conversation_id, now)?;
+    let tail = queue::enter(tx, message.conversation_id, now).await?;
     let moved = change!(tx, REOPEN_MESSAGE, id, message.state.as_str(), tail, item.text.as_deref(), now)?;
     moved_one(moved, id)?;
     owe(tx, Stage::Turn, &message.instance, (id, message.conversation_id, None), now).await?;

@@ -165,7 +165,8 @@ impl Store {
     }
 
     /// Records a turn before the agent is called, and counts the attempt; gives its number, from 1.
-    /// [`StoreError::Refused`] when the message is not pending, [`StoreError::Data`] when another turn of it is open.
+    /// [`StoreError::LeftQueue`] when an operator took the message away, [`StoreError::Refused`] when it is not pending
+    /// for any other reason, [`StoreError::Data`] when another turn of it is open.
     pub async fn start_turn(&self, turn: StartTurn) -> Result<Fenced<u32>, StoreError> {
         self.batches.start.submit(turn).await
     }
@@ -187,7 +188,8 @@ impl Store {
 
     /// Ends the work on the first pending message, or one attempt at it: the turn, the message, the answer with its
     /// owed publish, and the lease, which is released in the same moment when nothing else is pending or
-    /// the conversation is parked. [`StoreError::Refused`] when the move is illegal.
+    /// the conversation is parked. [`StoreError::Refused`] when the move is illegal, [`StoreError::LeftQueue`] when an
+    /// operator took the message away.
     pub async fn finish(&self, finish: Finish) -> Result<Fenced<Finished>, StoreError> {
         self.batches.finish.submit(finish).await
     }

@@ -1,6 +1,6 @@
 //! What both databases share of turns.
 
-use broca_core::TurnId;
+use broca_core::{MessageId, TurnId};
 
 use crate::StoreError;
 
@@ -10,6 +10,16 @@ pub(crate) struct RunSeen {
     pub(crate) turn: TurnId,
     pub(crate) epoch: i64,
     pub(crate) run: String,
+}
+
+/// What has become of a message whose turn cannot start.
+pub(crate) const REFUSED: &str = "-- start turn: refused
+SELECT state FROM messages WHERE id = $1";
+
+pub(crate) fn not_started(message: MessageId, state: Option<&str>) -> StoreError {
+    state
+        .and_then(|state| StoreError::left_queue(message, state))
+        .unwrap_or_else(|| not_open("the message of a turn that starts"))
 }
 
 pub(crate) fn not_open(what: &str) -> StoreError {

@@ -8,16 +8,16 @@ use crate::{
     Fenced, ResumeTurn, StartTurn, StoreError,
     decode::count,
     operation::{Each, in_order, index},
-    turns::{RunSeen, not_open},
+    turns::{RunSeen, not_open, not_started},
 };
 
 pub(crate) const LOOK_START: &str = "-- start turn: look
-SELECT j.key + 1 AS n, m.attempts, t.attempt AS again, c.agent_conversation
+SELECT j.key + 1 AS n, m.state, CASE WHEN m.state IN ('received', 'processing') THEN m.attempts END AS attempts,
+       t.attempt AS again, c.agent_conversation
 FROM json_each($1) j
 JOIN conversations c
     ON c.id = unhex(j.value ->> 'conversation') AND c.epoch = j.value ->> 'epoch' AND c.owner IS NOT NULL
-LEFT JOIN messages m
-    ON m.id = unhex(j.value ->> 'message') AND m.conversation_id = c.id AND m.state IN ('received', 'processing')
+LEFT JOIN messages m ON m.id = unhex(j.value ->> 'message') AND m.conversation_id = c.id
 LEFT JOIN turns t
     ON t.id = unhex(j.value ->> 'turn') AND t.message_id = m.id AND t.epoch = c.epoch AND t.state = 'started'";
 
@@ -34,6 +34,7 @@ FROM json_each($1)";
 #[derive(sqlx::FromRow)]
 struct Look {
     n: i64,
+    state: Option<String>,
     attempts: Option<i64>,
     again: Option<i64>,
     agent_conversation: Option<String>,
@@ -62,15 +63,16 @@ pub(crate) async fn start(
                 "agent_conversation": look.agent_conversation, "now": now,
             }));
         }
-        answers.push((look.n, done(attempts, "the message of a turn that starts")));
+        let refusal = || not_started(item.message, look.state.as_deref());
+        answers.push((look.n, done(attempts, refusal)));
     }
     write(conn, COUNT, rows.clone()).await?;
     write(conn, START, rows).await?;
     Ok(in_order(items.len(), answers, || Ok(Fenced::LeaseLost)))
 }
 
-fn done(attempts: Option<i64>, what: &str) -> Each<Fenced<u32>> {
-    attempts.ok_or_else(|| not_open(what)).and_then(|attempts| Ok(Fenced::Done(count(attempts)?)))
+fn done(attempts: Option<i64>, refusal: impl FnOnce() -> StoreError) -> Each<Fenced<u32>> {
+    attempts.ok_or_else(refusal).and_then(|attempts| Ok(Fenced::Done(count(attempts)?)))
 }
 
 pub(crate) const LOOK_RESUME: &str = "-- resume turn: look
@@ -113,7 +115,7 @@ pub(crate) async fn resume(
     write(conn, COUNT, rows.clone()).await?;
     write(conn, RESUMED, rows.clone()).await?;
     write(conn, RESUME, rows).await?;
-    let answers = looks.into_iter().map(|(n, _, attempts)| (n, done(attempts, "the turn to resume")));
+    let answers = looks.into_iter().map(|(n, _, attempts)| (n, done(attempts, || not_open("the turn to resume"))));
     Ok(in_order(items.len(), answers, || Ok(Fenced::LeaseLost)))
 }
 
@@ -146,6 +148,6 @@ pub(crate) async fn record_run(
     let rows = open.filter_map(|(n, _)| index(*n).and_then(|n| items.get(n))).map(row).collect::<Vec<_>>();
     write(conn, RUN_KNOWN, rows.clone()).await?;
     write(conn, RUN, rows).await?;
-    let answers = looks.into_iter().map(|(n, open)| (n, done(open, "the turn of a run")));
+    let answers = looks.into_iter().map(|(n, open)| (n, done(open, || not_open("the turn of a run"))));
     Ok(in_order(items.len(), answers, || Ok(Fenced::LeaseLost)))
 }

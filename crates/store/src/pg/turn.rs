@@ -6,7 +6,7 @@ use crate::{
     Fenced, ResumeTurn, StartTurn, StoreError,
     decode::count,
     operation::{Each, column, in_order},
-    turns::{RunSeen, not_open},
+    turns::{REFUSED, RunSeen, not_open, not_started},
 };
 
 /// A turn that is already there under the same epoch is the caller's own, written by a call whose answer got lost.
@@ -102,9 +102,15 @@ pub(crate) async fn start(conn: &mut PgConnection, items: &[StartTurn]) -> Resul
         .bind(column(items, |i| i.epoch))
         .bind(column(items, |i| i.message.0))
         .bind(column(items, |i| i.worker.as_str()))
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await?;
-    Ok(answers(items.len(), rows, |_| not_open("the message of a turn that starts")))
+    let mut started = answers(items.len(), rows, |_| not_open("the message of a turn that starts"));
+    for (answer, item) in started.iter_mut().zip(items).filter(|(answer, _)| answer.is_err()) {
+        let state: Option<(String,)> =
+            sqlx::query_as(REFUSED).bind(item.message.0).fetch_optional(&mut *conn).await?;
+        *answer = Err(not_started(item.message, state.as_ref().map(|(state,)| state.as_str())));
+    }
+    Ok(started)
 }
 
 pub(crate) async fn resume(

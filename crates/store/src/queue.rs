@@ -1,0 +1,77 @@
+//! The places of a conversation's queue, for messages that enter or leave it otherwise than by being accepted and by the
+//! end of their turn: replayed, cancelled, held.
+//!
+//! The end of a turn compares numbers of one row: the conversation is at rest when the message that ended stands at
+//! `tail`. Looking for pending rows instead would race. So whoever moves messages keeps, under the lock of the
+//! conversation's row:
+//!
+//! - nothing is pending: `head = tail`, and nobody holds the conversation;
+//! - something is pending: all of it stands behind `head`, and the last of it stands at `tail`.
+//!
+//! When the message at `tail` leaves, the last one that stays is given the place `tail + 1`. It keeps its order, since
+//! nothing pending stands between, and no place is given out twice. A turn that it may be in goes on: an end under way
+//! waits for the lock, and then reads the new place from the newest version of the message's row.
+
+use sqlx::types::Uuid;
+
+use crate::{
+    StoreError,
+    tx::{Tx, ask, change},
+};
+
+pub(crate) const LOCK: &str = "-- queue: lock conversation
+SELECT c.id FROM messages m JOIN conversations c ON c.id = m.conversation_id WHERE m.id = $1 FOR UPDATE OF c";
+
+/// As for an accepted message: the sweep wakes it at once, unless somebody holds the conversation or it is parked.
+pub(crate) const ENTER: &str = "-- queue: enter
+UPDATE conversations
+SET tail = tail + 1,
+    wake_at = CASE WHEN head < tail THEN wake_at WHEN not_before > $2 THEN not_before ELSE $2 END
+WHERE id = $1
+RETURNING tail";
+
+/// The next place at the end, for a message that comes back. The caller gives it to the message.
+pub(crate) async fn enter(tx: &mut Tx<'_>, conversation: Uuid, now: i64) -> Result<i64, StoreError> {
+    let (tail,) = ask!(tx, fetch_one, (i64,), ENTER, conversation, now)?;
+    Ok(tail)
+}
+
+pub(crate) const LEFT: &str = "-- queue: what is left
+SELECT c.head, c.tail, min(m.seq), max(m.seq)
+FROM conversations c
+LEFT JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')
+WHERE c.id = $1
+GROUP BY c.head, c.tail";
+
+pub(crate) const REST: &str = "-- queue: nothing is left
+UPDATE conversations SET head = tail, owner = NULL, lease_until = 0 WHERE id = $1";
+
+pub(crate) const LAST: &str = "-- queue: the last one moves to the end
+UPDATE messages SET seq = $3, first_seq = COALESCE(first_seq, seq) WHERE conversation_id = $1 AND seq = $2";
+
+/// Whatever the conversation is parked for, it was parked for its first message.
+pub(crate) const SETTLE: &str = "-- queue: settle
+UPDATE conversations
+SET head = $2, tail = $3,
+    not_before = CASE WHEN $4 AND not_before > $5 THEN $5 ELSE not_before END,
+    wake_at = CASE WHEN $4 AND owner IS NULL AND wake_at > $5 THEN $5 ELSE wake_at END
+WHERE id = $1";
+
+/// Makes the places true again after the caller, under the lock of the conversation, has taken messages out of the
+/// queue by changing their states. `first` is the foremost place that became empty: when that was the front of the
+/// queue, what comes next is due at once.
+pub(crate) async fn leave(tx: &mut Tx<'_>, conversation: Uuid, first: i64, now: i64) -> Result<(), StoreError> {
+    type Left = (i64, i64, Option<i64>, Option<i64>);
+    let (head, tail, front, last) = ask!(tx, fetch_one, Left, LEFT, conversation)?;
+    let (Some(front), Some(last)) = (front, last) else {
+        change!(tx, REST, conversation)?;
+        return Ok(());
+    };
+    let end = if last < tail { tail + 1 } else { tail };
+    if last < tail {
+        change!(tx, LAST, conversation, last, end)?;
+    }
+    let front = if front == last { end } else { front };
+    change!(tx, SETTLE, conversation, head.max(front - 1), end, first < front, now)?;
+    Ok(())
+}
