@@ -21,11 +21,15 @@ pub enum Cancelled {
     /// The message waited; it is cancelled.
     Message,
     /// The message was answered; these answers will not be delivered.
-    Answers { suppressed: Vec<ResponseId> },
+    Answers {
+        suppressed: Vec<ResponseId>,
+    },
     /// Nothing: a worker is at it.
     Running,
     /// Nothing: it is over, and no answer of it waits.
-    Over { state: MessageState },
+    Over {
+        state: MessageState,
+    },
     Unknown,
 }
 

@@ -1,8 +1,10 @@
-//! `broca message`: one message and all that happened to it.
+//! `broca message`: one message, all that happened to it, and its end before its time.
 
+use broca_admin::cancel::{Cancel, cancel};
 use broca_core::MessageId;
-use broca_store::MessageRecord;
+use broca_store::{Cancelled, MessageRecord};
 
+use super::letters::actor;
 use crate::{
     app::App,
     failure::{Code, Failure},
@@ -12,6 +14,8 @@ use crate::{
 pub(crate) enum Command {
     /// Its text, its state, every attempt at the agent and every answer
     Show(ShowArgs),
+    /// Ends it if it still waits for its turn, or keeps its answer from being delivered
+    Cancel(CancelArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -19,8 +23,49 @@ pub(crate) struct ShowArgs {
     id: MessageId,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit code 4: it is over, or a worker or a plugin is at it. A cancelled message can be replayed."
+)]
+pub(crate) struct CancelArgs {
+    id: MessageId,
+    /// Why; kept with the message
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
-    let Command::Show(ShowArgs { id }) = command;
+    match command {
+        Command::Show(args) => show(app, args).await,
+        Command::Cancel(args) => end(app, args).await,
+    }
+}
+
+async fn end(app: &App, CancelArgs { id, reason }: &CancelArgs) -> Result<(), Failure> {
+    let store = app.store().await?;
+    store.check_migrated().await?;
+    let asked = Cancel { message: *id, actor: actor(), reason: reason.clone() };
+    let report = cancel(&store, &asked).await?;
+    let conflict = |message: String, hint: &str| Err(Failure::new(Code::Conflict, message).hint(hint));
+    match &report.cancelled {
+        Cancelled::Message => app.output.result(&report, || format!("cancelled {id}")),
+        Cancelled::Answers { suppressed } => app.output.result(&report, || {
+            let answers: Vec<_> = suppressed.iter().map(ToString::to_string).collect();
+            format!("{id} was answered; the answer is not delivered: {}", answers.join(", "))
+        }),
+        Cancelled::Running => conflict(
+            format!("a worker is at message {id}: it is not cancelled"),
+            "once it is answered, its answer can be kept back the same way",
+        ),
+        Cancelled::Over { state } => conflict(
+            format!("message {id} is {state}, and no answer of it waits: there is nothing to cancel"),
+            "`broca message show ID` tells what became of it",
+        ),
+        Cancelled::Unknown => Err(unknown(*id)),
+    }
+}
+
+async fn show(app: &App, ShowArgs { id }: &ShowArgs) -> Result<(), Failure> {
     let store = app.store().await?;
     store.check_migrated().await?;
     let record = store.message(*id).await?.ok_or_else(|| unknown(*id))?;

@@ -106,8 +106,7 @@ pub(crate) async fn start(conn: &mut PgConnection, items: &[StartTurn]) -> Resul
         .await?;
     let mut started = answers(items.len(), rows, |_| not_open("the message of a turn that starts"));
     for (answer, item) in started.iter_mut().zip(items).filter(|(answer, _)| answer.is_err()) {
-        let state: Option<(String,)> =
-            sqlx::query_as(REFUSED).bind(item.message.0).fetch_optional(&mut *conn).await?;
+        let state: Option<(String,)> = sqlx::query_as(REFUSED).bind(item.message.0).fetch_optional(&mut *conn).await?;
         *answer = Err(not_started(item.message, state.as_ref().map(|(state,)| state.as_str())));
     }
     Ok(started)
