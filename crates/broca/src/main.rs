@@ -8,6 +8,7 @@ mod config;
 mod embedded;
 mod failure;
 mod output;
+mod plugins;
 mod run_file;
 mod shutdown;
 mod supervisor;

@@ -6,9 +6,7 @@ use broca_admin::status::StatusError;
 use broca_bus::{Auth, Bus, BusError, BusOptions};
 use broca_core::{Instance, route::Routes};
 use broca_pipeline::{PipelineError, deliver::DeliveryOptions, sweep::SweepOptions, worker::WorkerOptions};
-use broca_plugin::Plugin;
-use broca_plugin_cli::{CliPlugin, CliSettings};
-use broca_plugin_demo::{DemoPlugin, DemoSettings};
+use broca_plugin_cli::CliSettings;
 use broca_store::{Store, StoreError, StoreOptions};
 use secrecy::SecretString;
 
@@ -136,36 +134,14 @@ impl App {
         }
     }
 
-    /// The plugin of an instance, with its settings.
-    pub(crate) fn plugin(&self, instance: &Instance) -> Result<Arc<dyn Plugin>, Failure> {
-        let Some(entry) = self.settings().plugins.get(instance) else {
-            let known: Vec<&str> = self.settings().plugins.keys().map(Instance::as_str).collect();
-            return Err(Failure::new(
-                Code::NotFound,
-                format!("there is no plugin instance '{instance}' in the settings"),
-            )
-            .hint(format!("configured are {}; add [plugins.{instance}] to broca.toml", known.join(", "))));
-        };
-        match entry.plugin.as_deref().unwrap_or(instance.as_str()) {
-            "cli" => Ok(Arc::new(CliPlugin::new(self.cli_settings(instance)?))),
-            "demo" => {
-                let settings: DemoSettings = self.config.plugin_settings(instance, &[])?;
-                let plugin = DemoPlugin::new(settings)
-                    .map_err(|error| Failure::new(Code::Usage, format!("plugins.{instance}.{error}")))?;
-                Ok(Arc::new(plugin))
-            }
-            other => Err(Failure::new(
-                Code::Usage,
-                format!("plugins.{instance}.plugin is '{other}': there is no such plugin"),
-            )
-            .hint("this binary has cli and demo")),
-        }
-    }
-
     /// Where terminals find the `cli` plugin.
     pub(crate) fn cli_settings(&self, instance: &Instance) -> Result<CliSettings, Failure> {
+        self.config.plugin_settings(instance, &self.cli_defaults(instance)?)
+    }
+
+    pub(crate) fn cli_defaults(&self, instance: &Instance) -> Result<Vec<(&'static str, String)>, Failure> {
         let socket = std::path::absolute(&self.settings().data_dir)?.join(format!("{instance}.sock"));
-        self.config.plugin_settings(instance, &[("socket", socket.display().to_string())])
+        Ok(vec![("socket", socket.display().to_string())])
     }
 }
 

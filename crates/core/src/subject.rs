@@ -1,6 +1,6 @@
 //! The names in the broker. They are a contract with stored data, permissions and other consumers.
 
-use crate::{Instance, MessageId};
+use crate::{Instance, MessageId, event::EventType};
 
 /// Wakes: one message for every message that a worker should look at. Work-queue retention.
 pub const STREAM_IN: &str = "BROCA_IN";
@@ -33,6 +33,16 @@ pub fn outgoing_consumer(instance: &Instance) -> String {
 /// Where the copy of a dead letter goes; `stage` is `turn` or `delivery`.
 pub fn dead_letter(stage: &str, instance: &Instance, message: MessageId) -> String {
     format!("broca.dlq.{stage}.{instance}.{message}")
+}
+
+/// Where an event is published: `broca.events.<type>.<instance>`.
+pub fn event(kind: &EventType, instance: &Instance) -> String {
+    format!("broca.events.{kind}.{instance}")
+}
+
+/// What to subscribe to for events of a type, of one instance or of all.
+pub fn events(kind: &EventType, instance: Option<&Instance>) -> String {
+    format!("broca.events.{kind}.{}", instance.map_or("*", Instance::as_str))
 }
 
 /// The instance that a `broca.in.<instance>` or `broca.out.<instance>` subject names.

@@ -4,53 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use broca_core::{
-    DeliveryError, Incoming, Instance, MessageId, MessageState, Profile, Receipt, Refusal, Response, Timestamp,
-    delivery::Settlement,
+    Clock, DeliveryError, Event, EventType, Incoming, Instance, MessageId, MessageState, Profile, Receipt, Refusal,
+    Response, SystemClock, Timestamp, delivery::Settlement,
 };
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::Parts;
-
-/// Who the plugin is and what its platform can do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// The plugin's name, unique among plugins.
-    pub name: String,
-    /// The platform it speaks to; several instances may share one.
-    pub platform: String,
-    /// The plugin's own version.
-    pub version: String,
-    pub capabilities: Capabilities,
-}
-
-/// What the platform can do beyond plain text. Everything is optional: plain text alone works.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Capabilities {
-    /// Characters in one platform message; the plugin splits what is longer.
-    pub max_text_chars: Option<usize>,
-    /// The platform can be asked whether it has an answer ([`Plugin::settle`] says more than `CannotTell`).
-    pub settles: bool,
-    /// Several processes may serve one account at a time.
-    pub replicas: bool,
-}
-
-/// How the plugin stands with its platform. `detail` tells an operator what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum PluginState {
-    Connecting,
-    Connected,
-    Degraded { detail: String },
-    BadCredentials { detail: String },
-    Stopped,
-}
-
-/// Where a plugin reports its state.
-pub trait StateSink: Send + Sync + std::fmt::Debug {
-    fn report(&self, instance: &Instance, state: PluginState);
-}
+use crate::{Applied, EventSink, Listen, Manifest, NoEvents, Parts, PluginState, SettingsError, StateSink, Typing};
 
 /// What became of a reported message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +88,7 @@ pub struct Context {
     platform: String,
     ingest: Arc<dyn Ingest>,
     states: Arc<dyn StateSink>,
+    events: Arc<dyn EventSink>,
 }
 
 impl Context {
@@ -138,7 +99,12 @@ impl Context {
         ingest: Arc<dyn Ingest>,
         states: Arc<dyn StateSink>,
     ) -> Self {
-        Self { instance, shutdown, platform, ingest, states }
+        Self { instance, shutdown, platform, ingest, states, events: Arc::new(NoEvents) }
+    }
+
+    /// Events go there; without it they go nowhere.
+    pub fn with_events(self, events: Arc<dyn EventSink>) -> Self {
+        Self { events, ..self }
     }
 
     /// Reports a message. Confirm it to the platform only when this returned `Ok`, or `Refused`.
@@ -156,8 +122,15 @@ impl Context {
         self.ingest.history(&self.platform, platform_user_id, limit).await
     }
 
+    /// Says how the plugin stands with its platform.
     pub fn report(&self, state: PluginState) {
         self.states.report(&self.instance, state);
+    }
+
+    /// Tells whoever listens. Neither waits nor fails; an event may be lost.
+    pub fn emit(&self, kind: EventType, data: serde_json::Value) {
+        let (instance, at) = (self.instance.clone(), SystemClock.now());
+        self.events.emit(Event { version: broca_core::event::VERSION, kind, instance, at, data });
     }
 }
 
@@ -167,6 +140,9 @@ pub enum PluginError {
     /// Wrong or missing settings: restarting alone will not help.
     #[error("settings: {0}")]
     Settings(String),
+    /// The platform refuses the credentials: restarting alone will not help either.
+    #[error("credentials: {0}")]
+    Credentials(String),
     #[error("{0}")]
     Platform(String),
 }
@@ -198,4 +174,26 @@ pub trait Plugin: Send + Sync + std::fmt::Debug {
     async fn settle(&self, _response: &Response, _profile: &Profile, _message_id: MessageId) -> Settlement {
         Settlement::CannotTell
     }
+
+    /// New settings for a plugin that runs; they fit the schema and [`Blueprint`](crate::Blueprint)'s `build`. The default
+    /// has the plugin stopped and started anew with them.
+    ///
+    /// # Errors
+    /// They do not fit what this plugin is doing: it goes on with those it has.
+    async fn apply_settings(&self, _settings: serde_json::Value) -> Result<Applied, SettingsError> {
+        Ok(Applied::Restart)
+    }
+
+    /// Somebody waits for an answer that an agent works on. Called when the agent begins and every few seconds until it
+    /// is done, for platforms whose manifest says `typing`; a call may be missed or come late.
+    async fn typing(&self, _typing: &Typing) {}
+
+    /// The events that [`Plugin::on_event`] is called with; none by default.
+    fn listens(&self) -> Vec<Listen> {
+        Vec::new()
+    }
+
+    /// Something happened that this plugin listens to. One at a time; what it does with it is its own business, and
+    /// a panic costs that one event.
+    async fn on_event(&self, _event: &Event) {}
 }

@@ -30,8 +30,11 @@ pub async fn host(plugin: Arc<dyn Plugin>, ctx: Context, grace: Duration) -> Res
     let ended = run(plugin, ctx.clone(), grace).await;
     ctx.report(match &ended {
         Ok(()) => PluginState::Stopped,
-        // Restarting does not help here: a person has to look at the settings.
+        // Restarting does not help in these two cases: a person has to do something.
         Err(error @ HostError::Plugin(PluginError::Settings(_))) => {
+            PluginState::Misconfigured { detail: error.to_string() }
+        }
+        Err(error @ HostError::Plugin(PluginError::Credentials(_))) => {
             PluginState::BadCredentials { detail: error.to_string() }
         }
         Err(error) => PluginState::Degraded { detail: error.to_string() },

@@ -13,7 +13,7 @@
 //! use std::sync::Arc;
 //!
 //! use broca_core::{DeliveryError, Incoming, MessageId, Profile, Receipt, Response, Sender};
-//! use broca_plugin::{Capabilities, Context, IngestError, Manifest, Parts, Plugin, PluginError, PluginState};
+//! use broca_plugin::{Context, IngestError, Manifest, Parts, Plugin, PluginError, PluginState};
 //! use tokio::sync::{Mutex, mpsc};
 //!
 //! /// What came in: its number and its text.
@@ -28,12 +28,7 @@
 //! #[async_trait::async_trait]
 //! impl Plugin for Channels {
 //!     fn manifest(&self) -> Manifest {
-//!         Manifest {
-//!             name: "channels".into(),
-//!             platform: "channels".into(),
-//!             version: "1.0.0".into(),
-//!             capabilities: Capabilities::default(),
-//!         }
+//!         Manifest::new("channels", "1.0.0")
 //!     }
 //!
 //!     async fn run(&self, ctx: Context) -> Result<(), PluginError> {
@@ -130,13 +125,20 @@
 //! # }
 //! ```
 
+mod blueprint;
 mod contract;
+mod event;
 mod host;
+mod manifest;
 mod parts;
+mod settings;
+mod state;
 
-pub use contract::{
-    Capabilities, Context, HistoryEntry, Ingest, IngestError, Ingested, Manifest, MessageStatus, Plugin, PluginError,
-    PluginState, StateSink,
-};
+pub use blueprint::Blueprint;
+pub use contract::{Context, HistoryEntry, Ingest, IngestError, Ingested, MessageStatus, Plugin, PluginError};
+pub use event::{EventSink, Listen, NoEvents, Typing, hear};
 pub use host::{HostError, host};
+pub use manifest::{Capabilities, Manifest, Markdown};
 pub use parts::{PartSink, Parts};
+pub use settings::{Applied, Problem, Secret, SettingsError, SettingsSchema, typed};
+pub use state::{Health, PluginState, StateSink};

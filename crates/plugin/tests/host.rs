@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use broca_core::{DeliveryError, Incoming, Instance, MessageId, Profile, Receipt, Response, delivery::Settlement};
 use broca_plugin::{
-    Capabilities, Context, HistoryEntry, HostError, Ingest, IngestError, Ingested, Manifest, MessageStatus, Parts,
-    Plugin, PluginError, PluginState, StateSink, host,
+    Context, HistoryEntry, HostError, Ingest, IngestError, Ingested, Manifest, MessageStatus, Parts, Plugin,
+    PluginError, PluginState, StateSink, host,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ enum Behaviour {
     Panics,
     LosesItsPlatform,
     HasNoToken,
+    HasAnOldToken,
     NeverStops,
     FailsToStop,
 }
@@ -37,8 +38,7 @@ struct Scripted {
 #[async_trait]
 impl Plugin for Scripted {
     fn manifest(&self) -> Manifest {
-        let capabilities = Capabilities::default();
-        Manifest { name: "scripted".into(), platform: "scripted".into(), version: "1".into(), capabilities }
+        Manifest::new("scripted", "1")
     }
 
     async fn run(&self, ctx: Context) -> Result<(), PluginError> {
@@ -49,6 +49,7 @@ impl Plugin for Scripted {
             Behaviour::Panics => panic!("on purpose"),
             Behaviour::LosesItsPlatform => return Err(PluginError::Platform("gone".into())),
             Behaviour::HasNoToken => return Err(PluginError::Settings("token is missing".into())),
+            Behaviour::HasAnOldToken => return Err(PluginError::Credentials("the token was revoked".into())),
             Behaviour::NeverStops => std::future::pending().await,
             Behaviour::Good | Behaviour::FailsToStop => {}
         }
@@ -157,9 +158,13 @@ async fn an_error_keeps_its_words() {
 }
 
 #[tokio::test]
-async fn wrong_settings_call_for_a_person() {
+async fn wrong_settings_and_refused_credentials_call_for_a_person() {
     let (_, states) = hosted(Behaviour::HasNoToken, false).await;
     let detail = "settings: token is missing".into();
+    assert_eq!(states.last(), Some(&PluginState::Misconfigured { detail }));
+
+    let (_, states) = hosted(Behaviour::HasAnOldToken, false).await;
+    let detail = "credentials: the token was revoked".into();
     assert_eq!(states.last(), Some(&PluginState::BadCredentials { detail }));
 }
 
@@ -182,13 +187,4 @@ async fn a_plugin_that_cannot_settle_says_so_by_default() {
     }));
     let settled = plugin.settle(&response.unwrap(), &profile.unwrap(), MessageId::new()).await;
     assert_eq!(settled, Settlement::CannotTell);
-}
-
-#[test]
-fn a_state_reads_alike_on_every_wire() {
-    let bad = PluginState::BadCredentials { detail: "renew the token".into() };
-    let json = serde_json::json!({ "state": "bad_credentials", "detail": "renew the token" });
-    assert_eq!(serde_json::to_value(&bad).unwrap(), json);
-    assert_eq!(serde_json::from_value::<PluginState>(json).unwrap(), bad);
-    assert_eq!(serde_json::to_value(PluginState::Connected).unwrap(), serde_json::json!({ "state": "connected" }));
 }

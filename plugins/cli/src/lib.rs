@@ -19,4 +19,4 @@ mod terminals;
 pub use chat::{ChatOptions, ChatStyle, ChatSummary};
 pub use client::{SendOutcome, Terminal, TerminalError};
 pub use keyboard::Keyboard;
-pub use plugin::{CliPlugin, CliSettings};
+pub use plugin::{CliPlugin, CliSettings, blueprint};

@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use broca_core::{DeliveryError, MessageId, Profile, Receipt, Response, delivery::Settlement};
-use broca_plugin::{Capabilities, Context, Manifest, Parts, Plugin, PluginError, PluginState};
+use broca_plugin::{Blueprint, Capabilities, Context, Manifest, Parts, Plugin, PluginError, PluginState};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::{net::UnixStream, task::JoinSet};
 
@@ -20,12 +21,22 @@ const MAILBOX: &str = "mailbox";
 const TERMINAL: &str = "terminal";
 
 /// Where terminals find the plugin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CliSettings {
     /// The Unix socket, e.g. `<data_dir>/cli.sock`; at most about 100 bytes long (a limit of the operating system).
     /// A lock file of the same name and `.lock` stays beside it.
     pub socket: PathBuf,
+}
+
+/// The plugin as the binary finds it.
+pub fn blueprint() -> Blueprint {
+    Blueprint::new(manifest(), |settings: CliSettings| Ok(CliPlugin::new(settings)))
+}
+
+fn manifest() -> Manifest {
+    let capabilities = Capabilities { settles: true, ..Capabilities::default() };
+    Manifest { capabilities, ..Manifest::new("cli", env!("CARGO_PKG_VERSION")) }
 }
 
 /// Serves terminals on a Unix socket.
@@ -62,12 +73,7 @@ impl CliPlugin {
 #[async_trait]
 impl Plugin for CliPlugin {
     fn manifest(&self) -> Manifest {
-        Manifest {
-            name: "cli".into(),
-            platform: "cli".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            capabilities: Capabilities { max_text_chars: None, settles: true, replicas: false },
-        }
+        manifest()
     }
 
     async fn run(&self, ctx: Context) -> Result<(), PluginError> {

@@ -7,4 +7,4 @@
 mod api;
 mod plugin;
 
-pub use plugin::{DemoPlugin, DemoSettings};
+pub use plugin::{DemoPlugin, DemoSettings, blueprint};

@@ -8,8 +8,9 @@ use broca_core::{
     agent::{Failure, FailureClass},
     delivery::Settlement,
 };
-use broca_plugin::{Capabilities, Context, IngestError, Manifest, Parts, Plugin, PluginError, PluginState};
+use broca_plugin::{Blueprint, Capabilities, Context, IngestError, Manifest, Parts, Plugin, PluginError, PluginState};
 use reqwest::{StatusCode, header::RETRY_AFTER};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Api, Send, SentPart, Update, message_id};
@@ -19,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long the platform holds a poll open while nobody writes.
 const POLL_WAIT_MS: u64 = 20_000;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DemoSettings {
     /// Where the platform is, e.g. `http://127.0.0.1:8090`.
@@ -27,6 +28,16 @@ pub struct DemoSettings {
     /// Characters in one platform message; a longer answer is sent in parts. Without it, every answer is one message.
     #[serde(default)]
     pub max_text_chars: Option<NonZeroUsize>,
+}
+
+/// The plugin as the binary finds it.
+pub fn blueprint() -> Blueprint {
+    Blueprint::new(manifest(), DemoPlugin::new)
+}
+
+fn manifest() -> Manifest {
+    let capabilities = Capabilities { settles: true, ..Capabilities::default() };
+    Manifest { capabilities, ..Manifest::new("demo", env!("CARGO_PKG_VERSION")) }
 }
 
 #[derive(Debug)]
@@ -73,12 +84,9 @@ impl DemoPlugin {
 #[async_trait]
 impl Plugin for DemoPlugin {
     fn manifest(&self) -> Manifest {
-        Manifest {
-            name: "demo".into(),
-            platform: "demo".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            capabilities: Capabilities { max_text_chars: self.max_text_chars, settles: true, replicas: false },
-        }
+        let mut manifest = manifest();
+        manifest.capabilities.max_text_chars = self.max_text_chars;
+        manifest
     }
 
     async fn run(&self, ctx: Context) -> Result<(), PluginError> {

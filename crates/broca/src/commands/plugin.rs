@@ -12,6 +12,14 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// The configured instances
     List,
+    /// What an instance's settings may be, as a JSON schema
+    Schema(SchemaArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SchemaArgs {
+    /// The instance, as in [plugins.<instance>]
+    instance: Instance,
 }
 
 #[derive(Debug, clap::Args)]
@@ -34,6 +42,7 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => process(app, &args.instance).await,
         Command::List => list(app),
+        Command::Schema(args) => app.output.json(app.blueprint(&args.instance)?.settings_schema().json()),
     }
 }
 

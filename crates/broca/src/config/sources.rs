@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use broca_core::Instance;
+use broca_plugin::{Problem, SettingsError};
 use figment::{
     Figment, Metadata, Profile, Provider,
     error::{Actual, Kind},
@@ -66,13 +67,13 @@ impl Loaded {
         self.figment.find_metadata(key).map_or_else(|| DEFAULT.to_owned(), source_name)
     }
 
-    /// The settings of a plugin in the plugin's own type; `defaults` stand where nobody set anything.
+    /// The settings of a plugin in the plugin's own type, or as JSON; `defaults` stand where nobody set anything.
     pub(crate) fn plugin_settings<T: DeserializeOwned>(
         &self,
         instance: &Instance,
         defaults: &[(&str, String)],
     ) -> Result<T, Failure> {
-        let prefix = format!("plugins.{instance}.settings");
+        let prefix = plugin_prefix(instance);
         let table = Flag { source: DEFAULT.to_owned(), key: prefix.clone(), value: Dict::new().into() };
         let mut figment = self.figment.clone().join(table);
         for (key, value) in defaults {
@@ -81,6 +82,23 @@ impl Loaded {
         }
         figment.extract_inner_lossy(&prefix).map_err(|error| unfit(error, &prefix))
     }
+
+    /// What is wrong with a plugin's settings, each key with where its value came from.
+    pub(crate) fn unfit_plugin(&self, instance: &Instance, error: &SettingsError) -> Failure {
+        let prefix = plugin_prefix(instance);
+        let named = |problem: &Problem| {
+            let key = if problem.key.is_empty() { prefix.clone() } else { format!("{prefix}.{}", problem.key) };
+            format!("{key} (from {}): {}", self.source_of(&key), problem.what)
+        };
+        let problems: Vec<String> = error.problems.iter().map(named).collect();
+        Failure::new(Code::Usage, problems.join("\nerror: ")).hint(format!(
+            "`broca plugin schema {instance}` prints what it may have; `broca config show` what is set where"
+        ))
+    }
+}
+
+fn plugin_prefix(instance: &Instance) -> String {
+    format!("plugins.{instance}.settings")
 }
 
 const DEFAULT: &str = "default";

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use broca_core::{DeliveryError, Incoming, MessageId, Profile, Receipt, Response, Sender};
-use broca_plugin::{Capabilities, Context, Manifest, Parts, Plugin, PluginError, PluginState};
+use broca_plugin::{Context, Manifest, Parts, Plugin, PluginError, PluginState};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
@@ -96,8 +96,7 @@ const REPORTS: usize = 2_000;
 #[async_trait]
 impl Plugin for LoadPlugin {
     fn manifest(&self) -> Manifest {
-        let (name, platform) = (INSTANCE.to_owned(), INSTANCE.to_owned());
-        Manifest { name, platform, version: "1".to_owned(), capabilities: Capabilities::default() }
+        Manifest::new(INSTANCE, "1")
     }
 
     async fn run(&self, ctx: Context) -> Result<(), PluginError> {
