@@ -7,6 +7,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::MessageState;
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is no kind of event")]
 pub struct UnknownKind(String);
@@ -119,9 +121,21 @@ kinds!(
 );
 
 impl EventKind {
+    /// The event with which a message got into a terminal state.
+    pub fn end_of(state: MessageState) -> Option<Self> {
+        match state {
+            MessageState::Completed => Some(Self::Answered),
+            MessageState::Stored => Some(Self::Stored),
+            MessageState::Suppressed => Some(Self::Suppressed),
+            MessageState::Failed => Some(Self::Failed),
+            MessageState::Cancelled => Some(Self::Cancelled),
+            MessageState::Received | MessageState::Processing | MessageState::Held => None,
+        }
+    }
+
     /// The message is over, unless it is replayed.
     pub fn ends_message(self) -> bool {
-        matches!(self, Self::Answered | Self::Stored | Self::Suppressed | Self::Failed | Self::Cancelled)
+        MessageState::ALL.iter().any(|state| Self::end_of(*state) == Some(self))
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use broca_core::{ConversationId, MessageId, Part, Receipt, ResponseId, Timestamp, TurnId, UserId};
+use broca_core::{ConversationId, Instance, MessageId, Part, Receipt, ResponseId, Timestamp, TurnId, UserId};
 use sqlx::types::{Json, Uuid};
 
 use crate::{
     Counts, HistoryLine, MessageRecord, ResponseRecord, Store, StoreError, TurnRecord,
     db::Db,
     decode::{count, elapsed, parsed},
+    replay::replays_of,
+    tx::{Tx, ask, snapshot},
 };
 
 /// Runs one query on either database.
@@ -23,10 +25,16 @@ macro_rules! fetch {
 pub(crate) use fetch;
 
 pub(crate) const MESSAGE: &str = "-- message
-SELECT m.id, m.state, m.instance, m.platform, p.platform_user_id, p.user_id, m.conversation_id, m.seq, m.route, c.agent,
-       m.text, m.attempts, m.class, m.reason, m.received_at, m.finished_at
+SELECT m.id, m.state, m.instance, m.platform, p.platform_user_id, p.user_id, m.conversation_id, m.seq, m.route, m.chat_id, m.is_group,
+       c.agent, m.text, m.attempts, m.class, m.reason, m.received_at, m.finished_at
 FROM messages m JOIN profiles p ON p.id = m.profile_id JOIN conversations c ON c.id = m.conversation_id
 WHERE m.id = $1";
+
+pub(crate) const OF_EVENT: &str = "-- message of an event
+SELECT id FROM messages WHERE instance = $1 AND event_id = $2";
+
+pub(crate) const BETWEEN: &str = "-- messages between
+SELECT id FROM messages WHERE id >= $1 AND id <= $2 ORDER BY id LIMIT $3";
 
 pub(crate) const TURNS: &str = "-- turns of a message
 SELECT id, state, attempt, worker, run, class, reason, started_at, finished_at
@@ -75,6 +83,8 @@ struct Message {
     conversation_id: Uuid,
     seq: i64,
     route: String,
+    chat_id: Option<String>,
+    is_group: bool,
     agent: String,
     text: String,
     attempts: i64,
@@ -156,6 +166,8 @@ impl Message {
             conversation_id: ConversationId(self.conversation_id),
             seq: self.seq,
             route: self.route,
+            chat_id: self.chat_id,
+            is_group: self.is_group,
             agent: self.agent,
             text: self.text,
             attempts: count(self.attempts)?,
@@ -170,16 +182,38 @@ impl Message {
     }
 }
 
+/// Reads it inside a snapshot.
+pub(crate) async fn message(tx: &mut Tx<'_>, id: Uuid) -> Result<Option<MessageRecord>, StoreError> {
+    let Some(message) = ask!(tx, fetch_optional, Message, MESSAGE, id)? else { return Ok(None) };
+    let turns = ask!(tx, fetch_all, Turn, TURNS, id)?;
+    let responses = ask!(tx, fetch_all, Answer, RESPONSES, id)?;
+    let turns = turns.into_iter().map(Turn::record).collect::<Result<_, _>>()?;
+    let responses = responses.into_iter().map(Answer::record).collect::<Result<_, _>>()?;
+    let replays = replays_of(tx, id).await?;
+    Ok(Some(MessageRecord { replays, ..message.record(turns, responses)? }))
+}
+
 impl Store {
     /// One message with all that happened to it; `None` when there is no such message.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageRecord>, StoreError> {
-        let Some(message) = fetch!(self, fetch_optional, Message, MESSAGE, id.0)? else { return Ok(None) };
-        let turns = fetch!(self, fetch_all, Turn, TURNS, id.0)?;
-        let responses = fetch!(self, fetch_all, Answer, RESPONSES, id.0)?;
-        let turns = turns.into_iter().map(Turn::record).collect::<Result<_, _>>()?;
-        let responses = responses.into_iter().map(Answer::record).collect::<Result<_, _>>()?;
-        let replays = self.replays_of(id).await?;
-        Ok(Some(MessageRecord { replays, ..message.record(turns, responses)? }))
+        snapshot!(self, message, id.0)
+    }
+
+    /// The message that was accepted as this event of this instance.
+    pub async fn message_of_event(&self, instance: &Instance, event: &str) -> Result<Option<MessageId>, StoreError> {
+        let row = fetch!(self, fetch_optional, (Uuid,), OF_EVENT, instance.as_str(), event)?;
+        Ok(row.map(|(id,)| MessageId(id)))
+    }
+
+    /// The first messages whose ids lie in this range, at most `limit`.
+    pub async fn messages_between(
+        &self,
+        first: MessageId,
+        last: MessageId,
+        limit: u32,
+    ) -> Result<Vec<MessageId>, StoreError> {
+        let rows = fetch!(self, fetch_all, (Uuid,), BETWEEN, first.0, last.0, i64::from(limit))?;
+        Ok(rows.into_iter().map(|(id,)| MessageId(id)).collect())
     }
 
     /// The latest `limit` messages of a person on one platform, oldest first.

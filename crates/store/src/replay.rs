@@ -25,7 +25,6 @@ use crate::{
     journal::{Event, note},
     plans::{self, ItemRow},
     queue,
-    reading::fetch,
     tx::{Tx, ask, change, operation},
 };
 
@@ -133,15 +132,8 @@ impl Message {
 
     /// The end that the replay takes back.
     fn end(&self, id: Uuid) -> Result<Event<'static>, StoreError> {
-        let kind = match parsed(&self.state)? {
-            MessageState::Completed => EventKind::Answered,
-            MessageState::Stored => EventKind::Stored,
-            MessageState::Suppressed => EventKind::Suppressed,
-            MessageState::Failed => EventKind::Failed,
-            MessageState::Cancelled => EventKind::Cancelled,
-            state => return Err(StoreError::Refused(format!("a message that is {state} has not ended"))),
-        };
-        let at = self.finished_at.ok_or_else(|| StoreError::Unreadable(format!("message {id} ended at no time")))?;
+        let end = EventKind::end_of(parsed(&self.state)?).zip(self.finished_at);
+        let (kind, at) = end.ok_or_else(|| StoreError::Unreadable(format!("message {id} ended at no time")))?;
         Ok(Event::new(kind, at).message(id).detail(json!({"class": self.class, "reason": self.reason})))
     }
 }
@@ -375,24 +367,23 @@ impl Store {
     pub async fn replay_next(&self, plan: PlanId, actor: &str) -> Result<Replayed, StoreError> {
         self.once::<Step>(Next { plan, actor: actor.to_owned() }).await
     }
+}
 
-    /// How often and why a message was replayed, oldest first.
-    pub(crate) async fn replays_of(&self, message: MessageId) -> Result<Vec<ReplayRecord>, StoreError> {
-        let rows = fetch!(self, fetch_all, Record, REPLAYS, message.0)?;
-        let record = |row: Record| {
-            Ok(ReplayRecord {
-                stage: parsed(&row.stage)?,
-                response_id: row.response_id.map(ResponseId),
-                plan_id: PlanId(row.plan_id),
-                actor: row.actor,
-                at: Timestamp(row.replayed_at),
-                was_state: row.was_state,
-                class: row.class,
-                reason: row.reason,
-                attempts: count(row.attempts)?,
-                was_text: row.was_text,
-            })
-        };
-        rows.into_iter().map(record).collect()
-    }
+/// How often and why a message was replayed, oldest first.
+pub(crate) async fn replays_of(tx: &mut Tx<'_>, message: Uuid) -> Result<Vec<ReplayRecord>, StoreError> {
+    let record = |row: Record| {
+        Ok(ReplayRecord {
+            stage: parsed(&row.stage)?,
+            response_id: row.response_id.map(ResponseId),
+            plan_id: PlanId(row.plan_id),
+            actor: row.actor,
+            at: Timestamp(row.replayed_at),
+            was_state: row.was_state,
+            class: row.class,
+            reason: row.reason,
+            attempts: count(row.attempts)?,
+            was_text: row.was_text,
+        })
+    };
+    ask!(tx, fetch_all, Record, REPLAYS, message)?.into_iter().map(record).collect()
 }

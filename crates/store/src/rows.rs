@@ -289,6 +289,8 @@ pub struct MessageRecord {
     pub conversation_id: ConversationId,
     pub seq: i64,
     pub route: String,
+    pub chat_id: Option<String>,
+    pub is_group: bool,
     pub agent: String,
     pub text: String,
     pub attempts: u32,

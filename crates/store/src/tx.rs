@@ -38,6 +38,23 @@ macro_rules! change {
 }
 pub(crate) use change;
 
+/// Reads several tables as they were at one moment.
+macro_rules! snapshot {
+    ($store:expr, $read:path $(, $argument:expr)*) => {
+        match &$store.db {
+            crate::db::Db::Pg(pg) => {
+                let mut tx = pg.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+                $read(&mut crate::tx::Tx::Pg(&mut tx)$(, $argument)*).await
+            }
+            crate::db::Db::Lite(lite) => {
+                let mut tx = lite.reader.begin().await?;
+                $read(&mut crate::tx::Tx::Lite(&mut tx)$(, $argument)*).await
+            }
+        }
+    };
+}
+pub(crate) use snapshot;
+
 impl Tx<'_> {
     /// Waits for the row that `sql` locks by its id, on PostgreSQL.
     pub(crate) async fn lock(&mut self, sql: &'static str, id: Uuid) -> Result<(), StoreError> {

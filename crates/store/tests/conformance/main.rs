@@ -9,10 +9,12 @@ mod delivery;
 mod finish;
 mod home;
 mod ingest;
+mod journey;
 mod outage;
 mod reading;
 mod replay;
 mod turns;
+mod walk;
 
 /// Runs each of the tests on both databases, every time on a fresh one.
 macro_rules! on_both {
