@@ -97,6 +97,8 @@ kinds!(
     DeliveryBegun = "delivery_begun",
     /// Another plugin process found a delivery that was cut off. `events`; detail `from`, `attempt`.
     DeliveryTakenOver = "delivery_taken_over",
+    /// The platform took one of an answer's several messages. `events`; detail `attempt`, `part`, `receipt`.
+    PartSent = "part_sent",
     /// The end of a delivery attempt. A row of `deliveries`, as the four below.
     Delivered = "delivered",
     DeliveryRetry = "delivery_retry",

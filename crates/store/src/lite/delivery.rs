@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use broca_core::{Instance, ResponseId, WorkerId, clock::micros};
+use broca_core::{EventKind, Instance, ResponseId, WorkerId, clock::micros};
 use serde_json::{Value, json};
 use sqlx::{SqliteConnection, SqlitePool, types::Uuid};
 
@@ -14,6 +14,7 @@ use crate::{
     Delivery, DeliveryFinished, Fenced, FinishDelivery, RecordParts, StoreError,
     decode::DeliveryRow,
     delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding, parts_text},
+    journal::{Event, append},
     operation::{Each, in_order, index},
 };
 
@@ -84,15 +85,26 @@ pub(crate) const PARTS: &str = "-- record parts
 UPDATE responses SET parts = $4, attempts_before = attempts - 1
 WHERE id = $1 AND host = $2 AND attempts = $3 AND state = 'delivering'";
 
+pub(crate) const OF: &str = "-- record parts: message
+SELECT message_id FROM responses WHERE id = $1";
+
 pub(crate) async fn record_parts(conn: &mut SqliteConnection, item: &RecordParts) -> Result<Fenced<()>, StoreError> {
     let done = sqlx::query(PARTS)
         .bind(item.response.0)
         .bind(item.host.as_str())
         .bind(i64::from(item.attempt))
         .bind(parts_text(&item.parts)?)
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    Ok(if done.rows_affected() == 1 { Fenced::Done(()) } else { Fenced::LeaseLost })
+    if done.rows_affected() != 1 {
+        return Ok(Fenced::LeaseLost);
+    }
+    let (message,): (Uuid,) = sqlx::query_as(OF).bind(item.response.0).fetch_one(&mut *conn).await?;
+    let sent = Event::new(EventKind::PartSent, now_micros(conn).await?).message(message).response(item.response.0);
+    let receipt: Vec<&str> = item.parts.last().map(|part| part.platform_message_id.as_str()).into_iter().collect();
+    let detail = json!({"attempt": item.attempt, "part": item.parts.len(), "receipt": receipt});
+    append(conn, &[sent.actor(item.host.as_str()).detail(detail)]).await?;
+    Ok(Fenced::Done(()))
 }
 
 pub(crate) const HELD: &str = "-- finish delivery: look

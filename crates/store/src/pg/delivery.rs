@@ -65,8 +65,16 @@ pub(crate) async fn begin(conn: &mut PgConnection, items: &[BeginDelivery]) -> R
 }
 
 pub(crate) const PARTS: &str = "-- record parts
-UPDATE responses SET parts = $4::jsonb, attempts_before = attempts - 1
-WHERE id = $1 AND host = $2 AND attempts = $3 AND state = 'delivering'";
+WITH sent AS (
+    UPDATE responses SET parts = $4::jsonb, attempts_before = attempts - 1
+    WHERE id = $1 AND host = $2 AND attempts = $3 AND state = 'delivering'
+    RETURNING id, message_id, attempts
+)
+INSERT INTO events (at, kind, message_id, response_id, actor, detail)
+SELECT broca_now(), 'part_sent', message_id, id, $2,
+       jsonb_build_object('attempt', attempts, 'part', jsonb_array_length($4::jsonb),
+                          'receipt', jsonb_build_array($4::jsonb -> -1 -> 'platform_message_id'))
+FROM sent";
 
 pub(crate) async fn record_parts(conn: &mut PgConnection, item: &RecordParts) -> Result<Fenced<()>, StoreError> {
     let done = sqlx::query(PARTS)

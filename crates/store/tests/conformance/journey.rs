@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use broca_core::{MessageId, MessageState, Receipt, ResponseId};
-use broca_store::{Delivery, DeliveryEnd, End, Fenced, Finish, Stage};
+use broca_core::{MessageId, MessageState, Part, Receipt, ResponseId};
+use broca_store::{Delivery, DeliveryEnd, End, Fenced, Finish, RecordParts, Stage};
 
 use crate::{
     home::{Home, TTL, answered, ends, failed, failure, instance, retry, says, silent, worker},
@@ -220,6 +220,10 @@ async fn a_delivery_that_needs_three_attempts(home: Home) {
     walk.deliver(response, &host, DeliveryEnd::HandBack).await;
     let dispatch = home.go(response, &host).await;
     walk.step().await;
+    let parts = vec![Part { platform_message_id: "platform-0".to_owned(), text_end: 2 }];
+    let record = RecordParts { response, host: host.clone(), attempt: 2, parts };
+    assert_eq!(home.store.record_parts(record).await.unwrap(), Fenced::Done(()));
+    walk.step().await;
     home.sql("UPDATE responses SET lease_until = 1").await;
     assert!(matches!(home.begin(response, &other).await, Delivery::Settle(_)));
     walk.step().await;
@@ -233,10 +237,13 @@ async fn a_delivery_that_needs_three_attempts(home: Home) {
             "delivery_begun by out #2",
             "delivery_handed_back by out #2",
             "delivery_begun by out #2",
+            "part_sent by out #2",
             "delivery_taken_over by other #2 from out",
             "delivered by other #2",
         ]
     );
+    let part = walk.told.iter().find(|event| event.kind.as_str() == "part_sent").unwrap();
+    assert_eq!((&part.detail["part"], &part.detail["receipt"]), (&1.into(), &serde_json::json!(["platform-0"])));
     let retried = walk.told.iter().find(|event| event.kind.as_str() == "delivery_retry").unwrap();
     assert_eq!(retried.detail["until"].as_i64(), Some(retried.at.micros() + 3_000_000));
 }
