@@ -10,6 +10,7 @@ mod process;
 mod reckoning;
 mod rig;
 mod rows;
+mod scrape;
 mod terminal;
 
 pub use audit::{Verdict, overlapping_turns};
@@ -20,4 +21,5 @@ pub use process::Process;
 pub use reckoning::{DOOMED, Reckoning};
 pub use rig::{Database, Rig, RigOptions, eventually};
 pub use rows::{all_over, answer_in, comes_to_rest, message_in, message_of};
+pub use scrape::{Scrape, page};
 pub use terminal::RawTerminal;

@@ -6,6 +6,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{ErrorKind, Write},
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -23,6 +24,9 @@ pub(crate) struct RunFile {
     pub(crate) mode: broca_core::route::Mode,
     pub(crate) nats: NatsAddress,
     pub(crate) database_url: String,
+    /// Where `broca up` itself shows its metrics.
+    #[serde(default)]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Its child processes, in the order in which they were started.
     pub(crate) processes: Vec<ProcessEntry>,
 }
@@ -52,7 +56,13 @@ pub(crate) struct ProcessEntry {
     pub(crate) name: String,
     /// `None` between an end and the restart.
     pub(crate) pid: Option<u32>,
+    /// It said that it works.
+    #[serde(default)]
+    pub(crate) ready: bool,
     pub(crate) restarts: u32,
+    /// Where it shows its metrics.
+    #[serde(default)]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 fn path(data_dir: &Path) -> PathBuf {
@@ -121,6 +131,7 @@ mod tests {
             mode: broca_core::route::Mode::Echo,
             nats: NatsAddress { url: "nats://127.0.0.1:1".into(), login },
             database_url: "sqlite:x".into(),
+            metrics: None,
             processes: vec![],
         }
     }

@@ -1,6 +1,7 @@
 //! What the connection reports: logged once, at the level it deserves, and told to whoever waits on it.
 
 use async_nats::{ClientError, Event, ServerError};
+use broca_core::metric;
 use tokio::sync::watch;
 
 /// Counts the connections made. A waiter that sees it grow knows that whatever was in flight is gone.
@@ -12,6 +13,9 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(servers: String) -> Self {
+        // From here on both are there to be read, and not only once something happened.
+        metrics::gauge!(metric::NATS_CONNECTED.name).set(0.0);
+        metrics::counter!(metric::NATS_RECONNECTS.name).increment(0);
         Self { made: watch::Sender::new(0), servers }
     }
 
@@ -26,13 +30,18 @@ impl Connections {
             Event::Connected => {
                 let reconnected = *self.made.borrow() > 0;
                 self.made.send_modify(|made| *made += 1);
+                metrics::gauge!(metric::NATS_CONNECTED.name).set(1.0);
                 if reconnected {
+                    metrics::counter!(metric::NATS_RECONNECTS.name).increment(1);
                     tracing::info!(%servers, "reconnected to NATS");
                 } else {
                     tracing::info!(%servers, "connected to NATS");
                 }
             }
-            Event::Disconnected => tracing::warn!(%servers, "lost the connection to NATS, reconnecting"),
+            Event::Disconnected => {
+                metrics::gauge!(metric::NATS_CONNECTED.name).set(0.0);
+                tracing::warn!(%servers, "lost the connection to NATS, reconnecting");
+            }
             Event::LameDuckMode => tracing::info!(%servers, "the NATS server is shutting down, moving to another"),
             Event::SlowConsumer(id) => {
                 tracing::error!(%servers, subscription = id, "the client dropped messages; JetStream redelivers them");

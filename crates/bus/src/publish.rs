@@ -1,12 +1,12 @@
 //! Publishing: always with a message id, done only when the stream has stored it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{
     HeaderMap,
     client::{Request, RequestErrorKind},
 };
-use broca_core::{TraceParent, envelope::HEADER_TRACEPARENT};
+use broca_core::{TraceParent, envelope::HEADER_TRACEPARENT, metric};
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -60,8 +60,13 @@ impl Bus {
     /// lost connection, no stream or no leader for the subject, a full stream. Publish again later with the
     /// same id. [`BusError::TooLarge`] is final.
     pub async fn publish(&self, outgoing: Outgoing) -> Result<Acked, BusError> {
+        let started = Instant::now();
         match tokio::time::timeout(PUBLISH_TIMEOUT, self.publish_untimed(outgoing)).await {
-            Ok(result) => result,
+            Ok(Ok(acked)) => {
+                metrics::histogram!(metric::PUBLISH.name).record(started.elapsed());
+                Ok(acked)
+            }
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(BusError::Unavailable(format!("no acknowledgement within {PUBLISH_TIMEOUT:?}"))),
         }
     }

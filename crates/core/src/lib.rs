@@ -14,6 +14,7 @@ pub mod id;
 pub mod incoming;
 pub mod instance;
 pub mod journal;
+pub mod metric;
 pub mod retry;
 pub mod route;
 pub mod state;

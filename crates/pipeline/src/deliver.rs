@@ -8,7 +8,10 @@
 //! Order: an answer is begun only when no earlier one of its chat is open. Whoever ends an answer begins the next,
 //! so the broker's message for one that had to wait can be acked at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use broca_bus::Job;
 use broca_core::{
@@ -27,6 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     crash::{CrashPoint, point},
     delivering::DeliveringSet,
+    meter,
     mutate::{self, Protection},
     parts::Recorder,
 };
@@ -163,6 +167,7 @@ async fn attempt(deliverer: &Deliverer, mut dispatch: Dispatch, interrupted: boo
     // A task of its own, so that a plugin's panic ends one delivery and not the process.
     let mut call =
         tokio::spawn(async move { plugin.deliver(&handed.response, &handed.profile, handed.message, &noted).await });
+    let started = Instant::now();
     let result = match tokio::time::timeout(deliverer.options.timeout, &mut call).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(cut_off("the plugin panicked while delivering")),
@@ -172,6 +177,7 @@ async fn attempt(deliverer: &Deliverer, mut dispatch: Dispatch, interrupted: boo
         }
     };
     point(CrashPoint::PlatformSent);
+    meter::platform_took(&deliverer.instance, &dispatch.profile.platform, started.elapsed());
     let got_on = parts.all().len() > dispatch.response.parts.len();
     let policy = &deliverer.options.retry;
     let end = match result {
@@ -252,9 +258,11 @@ async fn finish(deliverer: &Deliverer, response: ResponseId, ended: (Arc<Dispatc
             Ok(Fenced::Done(finished)) => {
                 point(CrashPoint::DeliveryFinished);
                 log(&finish);
+                meter::delivered(&deliverer.instance, &dispatch, &finish.end);
                 return then(finished);
             }
             Ok(Fenced::LeaseLost) => {
+                meter::delivery_lost(&deliverer.instance, &dispatch);
                 tracing::warn!(%response, "another process settled this answer, nothing was written");
                 return Then::Nothing;
             }

@@ -14,7 +14,10 @@ use broca_core::{ConversationId, TurnId, WorkerId};
 use broca_store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::mutate::{self, Protection};
+use crate::{
+    meter::{self, OneMore},
+    mutate::{self, Protection},
+};
 
 /// All leases of one process.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +61,7 @@ pub(crate) struct Held {
     pub(crate) lost: CancellationToken,
     pub(crate) seen: Arc<Seen>,
     set: HeldSet,
+    _counted: OneMore,
 }
 
 impl Drop for Held {
@@ -78,6 +82,9 @@ impl Held {
 }
 
 fn cancel(lost: &CancellationToken) {
+    if !lost.is_cancelled() {
+        meter::lease_lost();
+    }
     if !mutate::is_off(Protection::Fence) {
         lost.cancel();
     }
@@ -89,7 +96,7 @@ impl HeldSet {
         let seen = Arc::new(Seen::default());
         let entry = Entry { epoch, wake, lost: lost.clone(), seen: seen.clone() };
         lock(&self.entries).insert(conversation, entry);
-        Held { conversation, epoch, lost, seen, set: self.clone() }
+        Held { conversation, epoch, lost, seen, set: self.clone(), _counted: OneMore::lease_held() }
     }
 
     /// Renews every lease in one statement and tells the broker that every wake is still worked on.

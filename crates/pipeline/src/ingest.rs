@@ -1,7 +1,7 @@
 //! A plugin's report becomes committed rows: user, profile, conversation, message and its owed wake, in one
 //! transaction. Only then is the plugin told, and only then may it confirm the event to its platform.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use broca_core::{
@@ -13,6 +13,7 @@ use broca_store::{Accepted, NewMessage, Owed, OwedKind, Store};
 
 use crate::{
     crash::{CrashPoint, point},
+    meter,
     mutate::{self, Protection},
     relay::Relay,
 };
@@ -29,30 +30,10 @@ pub struct Ingestor {
 #[async_trait]
 impl Ingest for Ingestor {
     async fn ingest(&self, instance: &Instance, platform: &str, incoming: Incoming) -> Result<Ingested, IngestError> {
-        let mut incoming = incoming.checked(&self.limits)?;
-        if mutate::is_off(Protection::Dedup) {
-            incoming.event_id = format!("{}-{}", incoming.event_id, MessageId::new());
-        }
-        let message = self.routed(instance, platform, incoming);
-        let (text, trace) = (message.incoming.text.clone(), message.trace);
-        match self.store.ingest(message).await.map_err(unavailable)? {
-            Accepted::New { message, conversation, outbox, at } => {
-                point(CrashPoint::Ingested);
-                self.relay.publish_soon(Owed {
-                    id: outbox,
-                    what: OwedKind::Wake,
-                    instance: instance.clone(),
-                    message,
-                    conversation,
-                    text,
-                    trace: Some(trace),
-                    at,
-                });
-                tracing::debug!(message_id = %message, %conversation, %instance, "accepted");
-                Ok(Ingested::New(message))
-            }
-            Accepted::Duplicate { message } => Ok(Ingested::Duplicate(message)),
-        }
+        let started = Instant::now();
+        let ingested = self.accept(instance, platform, incoming).await;
+        meter::reported(instance, platform, started, &ingested);
+        ingested
     }
 
     async fn status(&self, instance: &Instance, message: MessageId) -> Result<Option<MessageStatus>, IngestError> {
@@ -84,6 +65,33 @@ impl Ingest for Ingestor {
 }
 
 impl Ingestor {
+    async fn accept(&self, instance: &Instance, platform: &str, incoming: Incoming) -> Result<Ingested, IngestError> {
+        let mut incoming = incoming.checked(&self.limits)?;
+        if mutate::is_off(Protection::Dedup) {
+            incoming.event_id = format!("{}-{}", incoming.event_id, MessageId::new());
+        }
+        let message = self.routed(instance, platform, incoming);
+        let (text, trace) = (message.incoming.text.clone(), message.trace);
+        match self.store.ingest(message).await.map_err(unavailable)? {
+            Accepted::New { message, conversation, outbox, at } => {
+                point(CrashPoint::Ingested);
+                self.relay.publish_soon(Owed {
+                    id: outbox,
+                    what: OwedKind::Wake,
+                    instance: instance.clone(),
+                    message,
+                    conversation,
+                    text,
+                    trace: Some(trace),
+                    at,
+                });
+                tracing::debug!(message_id = %message, %conversation, %instance, "accepted");
+                Ok(Ingested::New(message))
+            }
+            Accepted::Duplicate { message } => Ok(Ingested::Duplicate(message)),
+        }
+    }
+
     fn routed(&self, instance: &Instance, platform: &str, incoming: Incoming) -> NewMessage {
         let resolved = self.routes.resolve(&Facts {
             instance,

@@ -25,6 +25,7 @@ mod yielded;
 
 mod delivering;
 mod held;
+mod meter;
 mod parts;
 mod shared;
 

@@ -13,6 +13,7 @@ use crate::{
     deliver::{self, Deliverer, DeliveryOptions},
     delivering::DeliveringSet,
     ingest::Ingestor,
+    meter::{self, OneMore},
     relay::Relay,
 };
 
@@ -43,8 +44,10 @@ pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), Pi
     let relay = Relay::new(store.clone(), bus);
     let ingest = Arc::new(Ingestor { store: store.clone(), relay: relay.clone(), routes, limits });
     let platform = plugin.manifest().platform;
+    meter::plugin_begins(&instance, &platform, options.slots);
     let stop_plugin = CancellationToken::new();
-    let ctx = Context::new(instance.clone(), platform, stop_plugin.clone(), ingest, Arc::new(LoggedStates));
+    let states = Arc::new(LoggedStates { platform: platform.clone() });
+    let ctx = Context::new(instance.clone(), platform, stop_plugin.clone(), ingest, states);
     let draining = shutdown.child_token();
     let deliverer = Arc::new(Deliverer {
         host: WorkerId::unique(&consumer_name),
@@ -84,7 +87,10 @@ async fn deliveries(deliverer: Arc<Deliverer>, mut consumer: Consumer) {
     while let Some(job) = consumer.next(&deliverer.draining).await {
         let deliverer = deliverer.clone();
         // Bounded: every job carries one of the consumer's slots.
-        tasks.spawn(async move { deliver::answer(&deliverer, job).await });
+        tasks.spawn(async move {
+            let _used = OneMore::slot_used();
+            deliver::answer(&deliverer, job).await;
+        });
     }
     if let Err(error) = sweep.await {
         tracing::error!(%error, "the delivery sweep ended badly");
@@ -111,12 +117,15 @@ async fn heartbeat(deliverer: Arc<Deliverer>, stop: CancellationToken) {
     }
 }
 
-/// States go to the log.
+/// States go to the log and into the metrics.
 #[derive(Debug)]
-struct LoggedStates;
+struct LoggedStates {
+    platform: String,
+}
 
 impl StateSink for LoggedStates {
     fn report(&self, instance: &Instance, state: PluginState) {
+        meter::plugin_is(instance, &self.platform, &state);
         match state {
             PluginState::Degraded { detail } => tracing::warn!(%instance, detail, "plugin degraded"),
             PluginState::BadCredentials { detail } => tracing::error!(%instance, detail, "plugin has bad credentials"),

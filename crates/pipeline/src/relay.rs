@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     crash::{CrashPoint, point},
+    meter,
     mutate::{self, Protection},
 };
 
@@ -75,7 +76,8 @@ impl Relay {
         if mutate::is_off(Protection::Outbox) {
             self.store.outbox_done(id).await?;
         }
-        self.bus.publish(outgoing(owed)).await?;
+        let kind = meter::kind_of(&owed.what);
+        self.send(kind, outgoing(owed)).await?;
         point(CrashPoint::Published);
         self.store.outbox_done(id).await?;
         Ok(())
@@ -93,16 +95,20 @@ impl Relay {
             traceparent: None,
             at: wake.at,
         };
-        self.bus
-            .publish(Outgoing {
-                subject: subject::incoming(&wake.instance),
-                // Each sweep's wake is a new one to the broker: the message's own id was used for its first.
-                msg_id: format!("sweep-{}-{}", wake.conversation, wake.at.micros()),
-                trace: None,
-                payload: envelope.encode(),
-            })
-            .await?;
-        Ok(())
+        let outgoing = Outgoing {
+            subject: subject::incoming(&wake.instance),
+            // Each sweep's wake is a new one to the broker: the message's own id was used for its first.
+            msg_id: format!("sweep-{}-{}", wake.conversation, wake.at.micros()),
+            trace: None,
+            payload: envelope.encode(),
+        };
+        Ok(self.send("sweep", outgoing).await?)
+    }
+
+    async fn send(&self, kind: &'static str, outgoing: Outgoing) -> Result<(), BusError> {
+        let acked = self.bus.publish(outgoing).await;
+        meter::published(kind, acked.as_ref().ok().map(|acked| acked.duplicate));
+        acked.map(drop)
     }
 
     /// Waits for the background publishes under way.

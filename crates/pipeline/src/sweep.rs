@@ -8,6 +8,7 @@ use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    meter,
     mutate::{self, Protection},
     relay::Relay,
 };
@@ -52,6 +53,7 @@ async fn once(store: &Store, relay: &Relay, grace: Duration) -> Result<(), Store
         let due = store.wake_due(PAGE, grace).await?;
         let full = due.len() >= PAGE as usize;
         let woken = each(due, |wake| relay.publish_swept(wake)).await;
+        meter::swept(woken, 0);
         if woken > 0 {
             tracing::info!(woken, "conversations woken by the sweep");
         }
@@ -62,6 +64,7 @@ async fn once(store: &Store, relay: &Relay, grace: Duration) -> Result<(), Store
     // One page a pass: what could not be published stays, and must not be asked for again at once.
     let owed = store.outbox_due(grace, PAGE).await?;
     let republished = each(owed, |owed| relay.publish(owed)).await;
+    meter::swept(0, republished);
     if republished > 0 {
         tracing::info!(republished, "owed publishes made by the sweep");
     }

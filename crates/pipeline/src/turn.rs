@@ -17,6 +17,7 @@ use crate::{
     agents::NamedAgent,
     crash::{CrashPoint, point},
     held::Held,
+    meter,
     mutate::{self, Protection},
     shared::{Worker, unless_left},
 };
@@ -59,13 +60,21 @@ pub(crate) async fn run(
         Some(None) => return Ended::LeftQueue,
     };
     point(CrashPoint::TurnStarted);
+    let measured = meter::Turn::begins(&side.name);
     tokio::select! {
         outcome = speak(worker, held, side, (message, route), (turn, open)) => {
             point(CrashPoint::AgentAnswered);
+            measured.ends(&outcome);
             Ended::Outcome { turn, attempt, outcome }
         }
-        () = held.lost.cancelled() => Ended::LeaseLost,
-        () = worker.stopping.cancelled() => Ended::ShutDown,
+        () = held.lost.cancelled() => {
+            measured.loses_its_lease();
+            Ended::LeaseLost
+        }
+        () = worker.stopping.cancelled() => {
+            measured.goes_on_elsewhere();
+            Ended::ShutDown
+        }
     }
 }
 

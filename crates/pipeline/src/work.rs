@@ -21,6 +21,7 @@ use broca_store::{
 use crate::{
     crash::{CrashPoint, point},
     held::Held,
+    meter,
     mutate::{self, Protection},
     shared::{Worker, unless_left},
     turn,
@@ -52,6 +53,7 @@ pub(crate) async fn wake(worker: &Worker, job: Job) {
         }
     };
     if worker.yielded.supersedes(envelope.conversation_id, envelope.at) {
+        meter::superseded();
         return settle(job.ack().await);
     }
     let request = ClaimRequest {
@@ -60,7 +62,9 @@ pub(crate) async fn wake(worker: &Worker, job: Job) {
         worker: worker.id.clone(),
         ttl: worker.options.lease_ttl,
     };
-    match worker.store.claim(request).await {
+    let claimed = worker.store.claim(request).await;
+    meter::claimed(&claimed);
+    match claimed {
         Ok(Claimed::Held(lease)) => {
             point(CrashPoint::Claimed);
             hold(worker, *lease, &job).await;
@@ -206,6 +210,7 @@ async fn finish(
         Some(Some(Fenced::Done(finished))) => {
             point(CrashPoint::TurnFinished);
             log(&finish);
+            meter::ended(message, &finish.end);
             let next = if finished.released { Next::Released } else { Next::Continue };
             publish(worker, held.conversation, message, finish.end, finished);
             next

@@ -8,7 +8,15 @@ use broca_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use crate::shared::WorkerOptions;
-use crate::{Agents, PipelineError, held::HeldSet, relay::Relay, shared::Worker, sweep, work, yielded::Yielded};
+use crate::{
+    Agents, PipelineError,
+    held::HeldSet,
+    meter::{self, OneMore},
+    relay::Relay,
+    shared::Worker,
+    sweep, work,
+    yielded::Yielded,
+};
 
 /// What a worker works with.
 #[derive(Clone, Debug)]
@@ -29,6 +37,7 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
     let WorkerDeps { store, bus, agents, routes, options, id } = deps;
     store.check_migrated().await?;
     let mut consumer = bus.consumer(subject::STREAM_IN, subject::CONSUMER_WORKERS, options.slots).await?;
+    meter::worker_begins(agents.iter().map(|(name, _)| name.to_owned()), options.slots);
     let worker = Arc::new(Worker {
         relay: Relay::new(store.clone(), bus),
         id,
@@ -50,7 +59,10 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
     while let Some(job) = consumer.next(&shutdown).await {
         let worker = worker.clone();
         // Bounded: every job carries one of the consumer's slots.
-        wakes.spawn(async move { work::wake(&worker, job).await });
+        wakes.spawn(async move {
+            let _used = OneMore::slot_used();
+            work::wake(&worker, job).await;
+        });
     }
     wakes.close();
     drain(&worker, &wakes).await;

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     StoreError,
-    operation::{Each, Operation, Session},
+    operation::{self, Each, Operation, Session},
 };
 
 /// Items in one statement. More gained nothing when measured.
@@ -42,6 +42,7 @@ impl<O: Operation> std::fmt::Debug for Batcher<O> {
 impl<O: Operation> Batcher<O> {
     /// Starts the operation's task on the current tokio runtime.
     pub(crate) fn start(session: Session) -> Self {
+        operation::begin_measuring::<O>();
         let (sender, receiver) = mpsc::channel(WAITING);
         tokio::spawn(run_batches::<O>(session, receiver));
         Self(sender)

@@ -96,6 +96,7 @@ impl PendingRow {
             },
             received_at: Timestamp(self.received_at),
             age: elapsed(self.now - self.replayed_at.unwrap_or(self.received_at)),
+            read_at: std::time::Instant::now(),
             trace: trace(self.trace.as_deref()),
         })
     }
@@ -193,6 +194,8 @@ pub(crate) struct DeliveryRow {
     parts: Option<Json<Vec<Part>>>,
     created_at: i64,
     replayed_at: Option<i64>,
+    received_at: i64,
+    asked_again_at: Option<i64>,
     chat_id: Option<String>,
     attributes: Json<serde_json::Value>,
     trace: Option<String>,
@@ -219,6 +222,7 @@ impl DeliveryRow {
     }
 
     fn dispatch(self) -> Result<Dispatch, StoreError> {
+        let asked_at = [self.asked_again_at, self.replayed_at].into_iter().flatten().fold(self.received_at, i64::max);
         Ok(Dispatch {
             response: Response {
                 id: ResponseId(self.id),
@@ -241,6 +245,8 @@ impl DeliveryRow {
             message: MessageId(self.message_id),
             attempts_before: count(self.attempts_before)?,
             age: elapsed(self.now - self.replayed_at.unwrap_or(self.created_at)),
+            waited: elapsed(self.now - asked_at),
+            read_at: std::time::Instant::now(),
         })
     }
 }

@@ -1,7 +1,11 @@
 //! What every write looks like: a batch of items, done on one connection, with one answer for each.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
+use broca_core::metric;
 use sqlx::{Connection, PgConnection, PgPool, Postgres, SqliteConnection, pool::PoolConnection};
 use tracing::debug;
 
@@ -53,6 +57,13 @@ impl Session {
 
     /// Runs a batch. When the data of one item make it fail, each item is run by itself, so that the others succeed.
     pub(crate) async fn run<O: Operation>(&mut self, items: &[O::Item]) -> Vec<Each<O::Output>> {
+        let started = Instant::now();
+        let answers = self.run_unmeasured::<O>(items).await;
+        measure::<O>(started, &answers);
+        answers
+    }
+
+    async fn run_unmeasured<O: Operation>(&mut self, items: &[O::Item]) -> Vec<Each<O::Output>> {
         match self.persist::<O>(items).await {
             Ok(answers) => answers,
             Err(error) if error.is_transient() || items.len() == 1 => {
@@ -114,6 +125,27 @@ impl Session {
                 Ok(answers)
             }
         }
+    }
+}
+
+/// Errors that never happened are zero, and not absent: an alert on a rise sees the first one, too.
+pub(crate) fn begin_measuring<O: Operation>() {
+    for kind in ["unavailable", "contention", "refused"] {
+        metrics::counter!(metric::STORE_ERRORS.name, "operation" => O::NAME, "kind" => kind).increment(0);
+    }
+}
+
+/// Once for each batch: what it costs is shared by its items.
+fn measure<O: Operation>(started: Instant, answers: &[Each<O::Output>]) {
+    metrics::histogram!(metric::BATCH.name, "operation" => O::NAME).record(answers.len() as f64);
+    metrics::histogram!(metric::STORE.name, "operation" => O::NAME).record(started.elapsed());
+    for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        let kind = match error {
+            StoreError::Unavailable(_) => "unavailable",
+            StoreError::Contention(_) => "contention",
+            _ => "refused",
+        };
+        metrics::counter!(metric::STORE_ERRORS.name, "operation" => O::NAME, "kind" => kind).increment(1);
     }
 }
 

@@ -115,8 +115,9 @@ pub struct PendingMessage {
     pub text: String,
     pub profile: Profile,
     pub received_at: Timestamp,
-    /// The time since it was accepted or last replayed, by the database's clock.
+    /// The time since it was accepted or last replayed, by the database's clock, at `read_at`.
     pub age: Duration,
+    pub read_at: std::time::Instant,
     pub trace: Option<TraceParent>,
 }
 
@@ -234,6 +235,9 @@ pub struct Dispatch {
     pub attempts_before: u32,
     /// The time since it was written or last replayed, by the database's clock.
     pub age: Duration,
+    /// The time since its message was accepted, or either of the two was last replayed, at `read_at`.
+    pub waited: Duration,
+    pub read_at: std::time::Instant,
 }
 
 /// What the platform has by now of an answer that takes several of its messages. Fenced by `(host, attempt)`.

@@ -1,10 +1,10 @@
 //! `broca plugin`: plugin processes.
 
-use broca_core::Instance;
+use broca_core::{Instance, metric::Role};
 use broca_pipeline::plugin::{self, PluginDeps};
 use serde::Serialize;
 
-use crate::{app::App, failure::Failure, output::table, supervisor::announce_ready};
+use crate::{app::App, failure::Failure, monitoring::Monitor, output::table, supervisor::announce_ready};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -48,9 +48,11 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
 
 async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
     let plugin = app.plugin(instance)?;
+    let monitor = Monitor::start(app, Role::Plugin, instance.as_str()).await?;
     let store = app.store().await?;
     store.check_migrated().await?;
     let bus = app.bus(instance.as_str()).await?;
+    monitor.works_with(&store, &bus);
     let deps = PluginDeps {
         store,
         bus,
@@ -60,7 +62,7 @@ async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
         limits: app.config.settings.limits,
         options: app.delivery_options(),
     };
-    announce_ready();
+    announce_ready(monitor.address);
     Ok(plugin::run(deps, app.shutdown.begin.clone()).await?)
 }
 

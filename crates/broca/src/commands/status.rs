@@ -23,16 +23,19 @@ pub(crate) async fn run(app: &App, _args: &Args) -> Result<(), Failure> {
     store.check_migrated().await?;
     let bus = app.bus("status").await?;
     let status = status(&store, &bus, &app.enabled_instances()).await?;
+    let metrics = running.as_ref().and_then(|running| running.metrics);
     let processes = running.map(|running| running.processes).unwrap_or_default();
-    app.output.result(&serde_json::json!({"status": status, "processes": processes}), || {
+    let all = serde_json::json!({"status": status, "processes": processes, "metrics": metrics});
+    app.output.result(&all, || {
         let rows = processes.iter().map(|process| {
             let pid = process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-            [process.name.clone(), pid, process.restarts.to_string()]
+            let metrics = process.metrics.map_or_else(|| "-".to_owned(), |address| format!("http://{address}/metrics"));
+            [process.name.clone(), pid, process.restarts.to_string(), metrics]
         });
         let processes = if rows.len() == 0 {
             String::new()
         } else {
-            format!("\n\n{}", table(["process", "pid", "restarts"], rows))
+            format!("\n\n{}", table(["process", "pid", "restarts", "metrics"], rows))
         };
         format!("{}{processes}", text(&status))
     })

@@ -2,11 +2,12 @@
 
 use std::{
     ffi::OsString,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use broca_core::{Instance, route::Mode};
+use broca_core::{Instance, metric::Role, route::Mode};
 
 use super::nats::{apply_options, apply_when_able};
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     cli::ModeFlag,
     embedded::{DataDir, NatsServer},
     failure::{Code, Failure},
+    monitoring::{Monitor, child_address},
     run_file::{NatsAddress, ProcessEntry, RunFile},
     supervisor::{ChildSpec, Group, Lines, Output},
     wiring::sqlite_url,
@@ -37,9 +39,10 @@ const NATS_STOP_GRACE: Duration = Duration::from_secs(15);
 pub(crate) async fn run(app: &App, _args: &Args) -> Result<(), Failure> {
     let data_dir = DataDir::take(&app.config.settings.data_dir)?;
     let mut running = Running::default();
-    let started = app.shutdown.begin.run_until_cancelled(start(app, data_dir.path(), &mut running)).await;
+    let monitor = Monitor::start(app, Role::Up, "up").await?;
+    let started = app.shutdown.begin.run_until_cancelled(start(app, data_dir.path(), &monitor, &mut running)).await;
     let result = match started {
-        Some(Ok(file)) => watch(app, data_dir.path(), &mut running, file).await,
+        Some(Ok(file)) => watch(app, data_dir.path(), &monitor, &mut running, file).await,
         Some(Err(failure)) => Err(failure),
         None => Ok(()),
     };
@@ -84,7 +87,7 @@ impl Running {
 }
 
 /// Starts everything in order, and says so when it works.
-async fn start(app: &App, data_dir: &Path, running: &mut Running) -> Result<RunFile, Failure> {
+async fn start(app: &App, data_dir: &Path, monitor: &Monitor, running: &mut Running) -> Result<RunFile, Failure> {
     let settings = &app.config.settings;
     let asked = agents::ask(settings, &agents::configured(settings)?).await;
     asked.iter().try_for_each(agents::Asked::check)?;
@@ -106,7 +109,8 @@ async fn start(app: &App, data_dir: &Path, running: &mut Running) -> Result<RunF
     };
     prepare(app, &address, &database_url).await?;
 
-    let env = children_env(app, data_dir, &address, &database_url);
+    let mut env = children_env(app, data_dir, &address, &database_url);
+    env.extend(monitor.address.map(|own| ("BROCA_METRICS__LISTEN".to_owned(), child_address(own).to_string())));
     running.workers = Some(Group::start(workers(app, &env)?, lines));
     running.plugins = Some(Group::start(plugins(app, data_dir, &env)?, lines));
     wait_until_ready(running).await?;
@@ -117,18 +121,27 @@ async fn start(app: &App, data_dir: &Path, running: &mut Running) -> Result<RunF
         mode: settings.effective_mode(),
         nats: address,
         database_url,
+        metrics: monitor.address,
         processes: running.processes(),
     };
     file.write(data_dir)?;
+    monitor.children_are(&file.processes);
     say_ready(app, &file, broker.as_ref(), &asked)?;
     Ok(file)
 }
 
 /// Keeps the run file true until the shutdown begins.
-async fn watch(app: &App, data_dir: &Path, running: &mut Running, mut file: RunFile) -> Result<(), Failure> {
+async fn watch(
+    app: &App,
+    data_dir: &Path,
+    monitor: &Monitor,
+    running: &mut Running,
+    mut file: RunFile,
+) -> Result<(), Failure> {
     loop {
         let processes = running.processes();
         if file.processes != processes {
+            monitor.children_are(&processes);
             file.processes = processes;
             file.write(data_dir)?;
         }
@@ -243,11 +256,11 @@ fn say_ready(app: &App, file: &RunFile, broker: Option<&NatsServer>, asked: &[ag
             Some(url) => url.to_string(),
             None => format!("SQLite in {}", settings.data_dir.display()),
         };
-        ready_text(app, &broker, &database, asked)
+        ready_text(app, &broker, &database, file.metrics, asked)
     })
 }
 
-fn ready_text(app: &App, broker: &str, database: &str, asked: &[agents::Asked]) -> String {
+fn ready_text(app: &App, broker: &str, database: &str, metrics: Option<SocketAddr>, asked: &[agents::Asked]) -> String {
     let settings = &app.config.settings;
     let mode = settings.effective_mode();
     let plugins: Vec<String> = app.enabled_instances().iter().map(ToString::to_string).collect();
@@ -271,6 +284,10 @@ fn ready_text(app: &App, broker: &str, database: &str, asked: &[agents::Asked]) 
     let me = program();
     lines.push(format!("  chat     {me} chat --as alice{folder}    (in another terminal)"));
     lines.push(format!("  look     {me} status{folder}"));
+    lines.extend(
+        metrics
+            .map(|address| format!("  metrics  http://{address}/metrics, of each process: http://{address}/targets")),
+    );
     if mode == Mode::Echo {
         lines.push("  go live  set AGENT_ENDPOINT and AGENT_ID (and AGENT_API_KEY), or [agents.default] in broca.toml, and start again".to_owned());
     }

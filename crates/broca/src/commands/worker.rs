@@ -1,9 +1,9 @@
 //! `broca worker`: one worker process.
 
-use broca_core::WorkerId;
+use broca_core::{WorkerId, metric::Role};
 use broca_pipeline::worker::{self, WorkerDeps};
 
-use crate::{agents, app::App, cli::ModeFlag, failure::Failure, supervisor::announce_ready};
+use crate::{agents, app::App, cli::ModeFlag, failure::Failure, monitoring::Monitor, supervisor::announce_ready};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -16,12 +16,14 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let agents = agents::configured(&app.config.settings)?;
+    let monitor = Monitor::start(app, Role::Worker, &args.name).await?;
     let store = app.store().await?;
     store.check_migrated().await?;
     let bus = app.bus(&args.name).await?;
+    monitor.works_with(&store, &bus);
     let id = WorkerId::unique(&args.name);
     let deps = WorkerDeps { store, bus, agents, routes: app.routes(), options: app.worker_options(), id };
-    announce_ready();
+    announce_ready(monitor.address);
     let known = deps.agents.clone();
     let (ended, ()) = tokio::join!(worker::run(deps, app.shutdown.begin.clone()), async {
         // Nothing hangs on it: a turn of an agent that is away is tried again.

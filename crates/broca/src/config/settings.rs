@@ -1,6 +1,6 @@
 //! The settings and their defaults. `deploy/broca.toml` explains each of them; a test holds the two together.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use broca_core::{
     Instance, Limits,
@@ -39,6 +39,7 @@ pub(crate) struct Settings {
     /// By instance.
     pub(crate) plugins: BTreeMap<Instance, PluginEntry>,
     pub(crate) up: UpSettings,
+    pub(crate) metrics: MetricsSettings,
     pub(crate) log: LogSettings,
 }
 
@@ -59,6 +60,7 @@ impl Default for Settings {
             delivery: DeliverySettings::default(),
             plugins: BTreeMap::new(),
             up: UpSettings::default(),
+            metrics: MetricsSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -241,6 +243,13 @@ impl Default for UpSettings {
     fn default() -> Self {
         Self { workers: 2, stop_grace_ms: 10_000 }
     }
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct MetricsSettings {
+    /// Where a process shows its metrics, health and readiness.
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

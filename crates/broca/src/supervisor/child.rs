@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io,
+    net::SocketAddr,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -26,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Lines, tie};
 use crate::telemetry;
 
-/// What a child of ours says on its standard output once it works. Everything else it says goes to the log.
+/// What a child of ours says on its standard output once it works, with the address of its metrics behind it.
+/// Everything else it says goes to the log.
 const READY: &str = "ready";
 
 /// A child that lived this long did not fail at its start.
@@ -42,10 +44,11 @@ const RESTART: RetryPolicy = RetryPolicy {
     max_age_s: 0,
 };
 
-/// Tells the parent that this process works now. Where nobody listens it does nothing.
-pub(crate) fn announce_ready() {
+/// Tells the parent that this process works now, and where its metrics are. Where nobody listens it does nothing.
+pub(crate) fn announce_ready(metrics: Option<SocketAddr>) {
     use std::io::Write;
-    if std::env::var_os(ANNOUNCE).is_some() && writeln!(io::stdout().lock(), "{READY}").is_err() {
+    let address = metrics.map(|address| format!(" {address}")).unwrap_or_default();
+    if std::env::var_os(ANNOUNCE).is_some() && writeln!(io::stdout().lock(), "{READY}{address}").is_err() {
         tracing::warn!("the process that started this one no longer listens");
     }
 }
@@ -63,16 +66,20 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    fn is_ready(self, line: &str) -> bool {
+    /// Whether the line says that the child works, and where its metrics are.
+    fn ready(self, line: &str) -> Option<Option<SocketAddr>> {
         match self {
-            Self::Ours => line == READY,
-            Self::Theirs { ready, .. } => line.contains(ready),
+            Self::Ours => {
+                let address = line.strip_prefix(READY)?.trim_start();
+                if address.is_empty() { Some(None) } else { address.parse().ok().map(Some) }
+            }
+            Self::Theirs { ready, .. } => line.contains(ready).then_some(None),
         }
     }
 
     fn is_shown(self, line: &str) -> bool {
         match self {
-            Self::Ours => line != READY,
+            Self::Ours => self.ready(line).is_none(),
             Self::Theirs { shown, .. } => shown(line),
         }
     }
@@ -97,6 +104,8 @@ pub(crate) struct ChildStatus {
     pub(crate) pid: Option<u32>,
     /// It announced that it works.
     pub(crate) ready: bool,
+    /// Where it shows its metrics.
+    pub(crate) metrics: Option<SocketAddr>,
     /// How often it ended although nobody told it to.
     pub(crate) restarts: u32,
     /// How it ended the last time, with its last lines.
@@ -149,8 +158,8 @@ async fn run_once(spec: &ChildSpec, lines: Lines, status: &watch::Sender<ChildSt
     for pipe in pipes.into_iter().flatten() {
         let (name, output, status, last) = (spec.name.clone(), spec.output, status.clone(), last.clone());
         pumps.spawn(pump(pipe, move |line| {
-            if output.is_ready(line) {
-                status.send_modify(|status| status.ready = true);
+            if let Some(metrics) = output.ready(line) {
+                status.send_modify(|status| (status.ready, status.metrics) = (true, metrics));
             }
             if output.is_shown(line) {
                 lines.write(&name, line);
@@ -235,5 +244,19 @@ fn describe(ended: io::Result<ExitStatus>, last: &Mutex<Option<String>>) -> Stri
         // Whoever was killed did not say why.
         (Ok(status), Some(line)) if status.code().is_some() => format!("{status}; its last line: {line}"),
         (Ok(status), _) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_says_that_it_works_and_where_its_metrics_are() {
+        let theirs = Output::Theirs { ready: "Server is ready", shown: |_| true };
+        assert_eq!(Output::Ours.ready("ready"), Some(None));
+        assert_eq!(Output::Ours.ready("ready 127.0.0.1:7"), Some("127.0.0.1:7".parse().ok()));
+        assert_eq!(Output::Ours.ready("ready or not"), None);
+        assert_eq!(theirs.ready("[1] Server is ready"), Some(None));
     }
 }

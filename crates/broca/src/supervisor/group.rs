@@ -68,7 +68,8 @@ impl Group {
     pub(crate) fn processes(&self) -> impl Iterator<Item = ProcessEntry> {
         self.children.iter().map(|(name, status)| {
             let status = status.borrow();
-            ProcessEntry { name: name.clone(), pid: status.pid, restarts: status.restarts }
+            let (name, metrics) = (name.clone(), status.metrics);
+            ProcessEntry { name, pid: status.pid, ready: status.ready, restarts: status.restarts, metrics }
         })
     }
 

@@ -24,7 +24,7 @@ SELECT *, attempts_so_far + (verdict = 'go') AS attempts
 FROM (
     SELECT j.key + 1 AS n, r.state, max(r.lease_until, r.not_before) AS until, $2 AS now, r.id, r.message_id, r.text,
            r.attempts AS attempts_so_far, r.attempts_before, r.parts, r.created_at, r.replayed_at,
-           m.chat_id, m.attributes, m.trace,
+           m.received_at, m.replayed_at AS asked_again_at, m.chat_id, m.attributes, m.trace,
            p.id AS profile_id, p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,
            CASE WHEN NOT r.open THEN 'over'
                 WHEN row_number() OVER (PARTITION BY r.id ORDER BY j.key) > 1 THEN 'wait'

@@ -49,7 +49,8 @@ input AS MATERIALIZED (
 )
 SELECT j.n, j.verdict, j.state, GREATEST(j.lease_until, j.not_before) AS until, now, j.id, j.message_id, j.text,
        CASE j.verdict WHEN 'go' THEN j.attempts + 1 ELSE j.attempts END AS attempts,
-       j.attempts_before, j.parts, j.created_at, j.replayed_at, m.chat_id, m.attributes, m.trace,
+       j.attempts_before, j.parts, j.created_at, j.replayed_at, m.received_at, m.replayed_at AS asked_again_at,
+       m.chat_id, m.attributes, m.trace,
        p.id AS profile_id, p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata
 FROM clock CROSS JOIN judged j JOIN messages m ON m.id = j.message_id JOIN profiles p ON p.id = j.profile_id";
 

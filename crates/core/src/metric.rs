@@ -1,0 +1,176 @@
+//! Everything that is counted and measured, by name: the one table. Whoever counts takes the name from here, the
+//! process that shows it takes kind, help and buckets; `deploy/metrics.md` is the same table for people, and a test
+//! holds the two and a running process together.
+//!
+//! Labels are few and have few values: never an id, a person or a text. The label `plugin` is the name of a plugin's
+//! instance; Prometheus keeps `instance` for the address that it asks.
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises, from zero at the start of the process.
+    Counter,
+    Gauge,
+    /// A histogram of seconds.
+    Seconds,
+    /// A histogram of the seconds of something that takes milliseconds.
+    ShortSeconds,
+    /// A histogram of counts.
+    Sizes,
+}
+
+impl Kind {
+    /// As Prometheus calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Seconds | Self::ShortSeconds | Self::Sizes => "histogram",
+        }
+    }
+
+    /// The upper bounds of a histogram's buckets.
+    pub fn buckets(self) -> &'static [f64] {
+        match self {
+            Self::Counter | Self::Gauge => &[],
+            Self::Seconds => {
+                &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0]
+            }
+            Self::ShortSeconds => &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0],
+            Self::Sizes => &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0],
+        }
+    }
+}
+
+/// What a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Worker,
+    Plugin,
+    Up,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Plugin => "plugin",
+            Self::Up => "up",
+        }
+    }
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    /// The processes that show it.
+    pub by: &'static [Role],
+    pub help: &'static str,
+}
+
+macro_rules! table {
+    ($($(#[doc = $help:literal])+ $variant:ident: $kind:ident $name:literal [$($label:literal),*] by $($role:ident)+;)*) => {
+        $($(#[doc = $help])+ pub const $variant: Metric = Metric {
+            name: $name,
+            kind: Kind::$kind,
+            labels: &[$($label),*],
+            by: &[$(Role::$role),+],
+            help: concat!($($help),+),
+        };)*
+
+        /// The table.
+        pub const ALL: &[Metric] = &[$($variant),*];
+    };
+}
+
+table! {
+    /// Always 1; says which process this is and which version it runs.
+    BUILD_INFO: Gauge "broca_build_info" ["process", "role", "version"] by Worker Plugin Up;
+
+    /// Reports of a platform: accepted, duplicate, refused (can never be accepted), unavailable (nothing was stored).
+    MESSAGES: Counter "broca_messages_total" ["plugin", "platform", "outcome"] by Plugin;
+    /// From a plugin's report to the commit.
+    INGEST: ShortSeconds "broca_ingest_duration_seconds" ["plugin", "platform"] by Plugin;
+
+    /// Wakes that a worker took: held, busy, parked, idle, unknown, superseded, failed.
+    WAKES: Counter "broca_wakes_total" ["outcome"] by Worker;
+    /// Turns that were begun, or taken up from a predecessor.
+    TURNS_STARTED: Counter "broca_turns_started_total" ["agent"] by Worker;
+    /// Turns that ended: answered, retry, dead, unknown, lease_lost, handed_over; with the class of the failure.
+    TURNS: Counter "broca_turns_total" ["agent", "outcome", "class"] by Worker;
+    /// How long the agent took for a turn.
+    TURN: Seconds "broca_turn_duration_seconds" ["agent"] by Worker;
+    /// Messages that came to an end at the agent: completed, stored, failed.
+    MESSAGES_ENDED: Counter "broca_messages_ended_total" ["plugin", "platform", "outcome"] by Worker;
+    /// From the acceptance of a message, or its last replay, to its answer.
+    ANSWER: Seconds "broca_answer_delay_seconds" ["plugin", "platform"] by Worker;
+    /// Conversations that this worker holds.
+    LEASES: Gauge "broca_leases_held" [] by Worker;
+    /// Conversations that this worker lost to another one.
+    LEASES_LOST: Counter "broca_leases_lost_total" [] by Worker;
+    /// Conversations that the sweep woke because nobody worked on them.
+    SWEPT_WAKES: Counter "broca_swept_wakes_total" [] by Worker;
+    /// Owed publishes that the sweep made because whoever owed them did not.
+    SWEPT_PUBLISHES: Counter "broca_swept_publishes_total" [] by Worker;
+
+    /// Messages of the broker that this process may hold at a time.
+    SLOTS: Gauge "broca_slots" [] by Worker Plugin;
+    /// Messages of the broker that this process works on.
+    SLOTS_USED: Gauge "broca_slots_used" [] by Worker Plugin;
+
+    /// Delivery attempts: delivered, retry, dead, unknown, handed_back, lease_lost; with the class of the failure.
+    DELIVERIES: Counter "broca_deliveries_total" ["plugin", "platform", "outcome", "class"] by Plugin;
+    /// How long the platform took for an attempt.
+    DELIVERY: Seconds "broca_delivery_duration_seconds" ["plugin", "platform"] by Plugin;
+    /// From the acceptance of a message, or the last replay, to the platform's receipt for its answer.
+    DELIVERED: Seconds "broca_delivered_delay_seconds" ["plugin", "platform"] by Plugin;
+    /// 1 for the state that the plugin is in: waiting_for_account, connecting, connected, degraded, bad_credentials, misconfigured, stopping, stopped.
+    PLUGIN_STATE: Gauge "broca_plugin_state" ["plugin", "platform", "state"] by Plugin;
+
+    /// Publishes of what was owed, and of swept wakes: stored, duplicate (the stream had it already), failed.
+    PUBLISHES: Counter "broca_publishes_total" ["kind", "outcome"] by Worker Plugin;
+    /// From a publish to the broker's acknowledgement.
+    PUBLISH: ShortSeconds "broca_publish_duration_seconds" [] by Worker Plugin;
+    /// 1 while the connection to NATS stands.
+    NATS_CONNECTED: Gauge "broca_nats_connected" [] by Worker Plugin;
+    /// How often the connection to NATS was made again.
+    NATS_RECONNECTS: Counter "broca_nats_reconnects_total" [] by Worker Plugin;
+
+    /// Items that went into one statement.
+    BATCH: Sizes "broca_store_batch_items" ["operation"] by Worker Plugin;
+    /// How long a batch took in the database, repetitions included.
+    STORE: ShortSeconds "broca_store_duration_seconds" ["operation"] by Worker Plugin;
+    /// Items that the database did not take: unavailable, contention, refused.
+    STORE_ERRORS: Counter "broca_store_errors_total" ["operation", "kind"] by Worker Plugin;
+
+    /// 1 while the process runs and said that it works.
+    CHILD_UP: Gauge "broca_child_up" ["process"] by Up;
+    /// How often the process ended although nobody told it to.
+    CHILD_RESTARTS: Counter "broca_child_restarts_total" ["process"] by Up;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len(), "a name stands twice");
+        for Metric { name, kind, labels, help, .. } in ALL {
+            let plain = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            assert!(name.starts_with("broca_") && plain(name) && labels.iter().all(|label| plain(label)), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+            assert_eq!(name.ends_with("_seconds"), matches!(kind, Kind::Seconds | Kind::ShortSeconds), "{name}");
+            assert!(kind.buckets().is_sorted(), "{name}");
+            // Prometheus gives these to every series itself.
+            assert!(!labels.contains(&"instance") && !labels.contains(&"job"), "{name}");
+            assert!(help.trim().ends_with('.') && !help.contains('|'), "{name}: {help}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What the stretches of a message's way count and time. Each function is one event, called where it is also logged.
+//! Names and labels are those of [`broca_core::metric`]; a process that shows no metrics counts nothing.
+
+use std::time::{Duration, Instant};
+
+use broca_core::{
+    Instance, TurnOutcome,
+    metric::{self, Metric},
+};
+use broca_plugin::{IngestError, Ingested, PluginState};
+use broca_store::{Claimed, DeliveryEnd, Dispatch, End, OwedKind, PendingMessage};
+use metrics::{counter, gauge, histogram};
+
+const REPORTS: [&str; 4] = ["accepted", "duplicate", "refused", "unavailable"];
+const STATES: [&str; 8] = [
+    "waiting_for_account",
+    "connecting",
+    "connected",
+    "degraded",
+    "bad_credentials",
+    "misconfigured",
+    "stopping",
+    "stopped",
+];
+const WAKES: [&str; 7] = ["held", "busy", "parked", "idle", "unknown", "superseded", "failed"];
+
+/// What never happened yet is zero, and not absent: an alert on a rise sees the first one, too.
+pub(crate) fn plugin_begins(instance: &Instance, platform: &str, slots: usize) {
+    for outcome in REPORTS {
+        report(instance, platform, outcome, 0);
+    }
+    for outcome in ["delivered", "retry", "dead", "unknown", "handed_back", "lease_lost"] {
+        delivery(instance, platform, (outcome, ""), 0);
+    }
+    for each in [metric::INGEST, metric::DELIVERY, metric::DELIVERED] {
+        drop(histogram!(each.name, "plugin" => instance.to_string(), "platform" => platform.to_owned()));
+    }
+    both_begin(slots);
+}
+
+pub(crate) fn worker_begins(agents: impl IntoIterator<Item = String>, slots: usize) {
+    for outcome in WAKES {
+        counter!(metric::WAKES.name, "outcome" => outcome).increment(0);
+    }
+    for agent in agents {
+        counter!(metric::TURNS_STARTED.name, "agent" => agent.clone()).increment(0);
+        for outcome in ["answered", "retry", "dead", "unknown", "lease_lost", "handed_over"] {
+            counter!(metric::TURNS.name, "agent" => agent.clone(), "outcome" => outcome, "class" => "").increment(0);
+        }
+        drop(histogram!(metric::TURN.name, "agent" => agent));
+    }
+    gauge!(metric::LEASES.name).set(0.0);
+    for each in [metric::LEASES_LOST, metric::SWEPT_WAKES, metric::SWEPT_PUBLISHES] {
+        counter!(each.name).increment(0);
+    }
+    both_begin(slots);
+}
+
+fn both_begin(slots: usize) {
+    gauge!(metric::SLOTS.name).set(slots as f64);
+    gauge!(metric::SLOTS_USED.name).set(0.0);
+    for kind in ["wake", "response", "dead_letter", "sweep"] {
+        for outcome in ["stored", "duplicate", "failed"] {
+            counter!(metric::PUBLISHES.name, "kind" => kind, "outcome" => outcome).increment(0);
+        }
+    }
+    drop(histogram!(metric::PUBLISH.name));
+}
+
+/// Counts in a gauge for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct OneMore(Metric);
+
+impl OneMore {
+    pub(crate) fn slot_used() -> Self {
+        Self::of(metric::SLOTS_USED)
+    }
+
+    pub(crate) fn lease_held() -> Self {
+        Self::of(metric::LEASES)
+    }
+
+    fn of(metric: Metric) -> Self {
+        gauge!(metric.name).increment(1.0);
+        Self(metric)
+    }
+}
+
+impl Drop for OneMore {
+    fn drop(&mut self) {
+        gauge!(self.0.name).decrement(1.0);
+    }
+}
+
+pub(crate) fn reported(instance: &Instance, platform: &str, started: Instant, outcome: &Result<Ingested, IngestError>) {
+    let outcome = match outcome {
+        Ok(Ingested::New(_)) => "accepted",
+        Ok(Ingested::Duplicate(_)) => "duplicate",
+        Err(IngestError::Refused(_)) => "refused",
+        Err(IngestError::Unavailable(_)) => "unavailable",
+    };
+    report(instance, platform, outcome, 1);
+    histogram!(metric::INGEST.name, "plugin" => instance.to_string(), "platform" => platform.to_owned())
+        .record(started.elapsed());
+}
+
+fn report(instance: &Instance, platform: &str, outcome: &'static str, count: u64) {
+    let (plugin, platform) = (instance.to_string(), platform.to_owned());
+    counter!(metric::MESSAGES.name, "plugin" => plugin, "platform" => platform, "outcome" => outcome).increment(count);
+}
+
+pub(crate) fn claimed<E>(claimed: &Result<Claimed, E>) {
+    woken(match claimed {
+        Ok(Claimed::Held(_)) => "held",
+        Ok(Claimed::Busy) => "busy",
+        Ok(Claimed::Parked { .. }) => "parked",
+        Ok(Claimed::Idle) => "idle",
+        Ok(Claimed::Unknown) => "unknown",
+        Err(_) => "failed",
+    });
+}
+
+pub(crate) fn superseded() {
+    woken("superseded");
+}
+
+fn woken(outcome: &'static str) {
+    counter!(metric::WAKES.name, "outcome" => outcome).increment(1);
+}
+
+/// One turn, from the call of the agent on.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    agent: String,
+    started: Instant,
+}
+
+impl Turn {
+    pub(crate) fn begins(agent: &str) -> Self {
+        counter!(metric::TURNS_STARTED.name, "agent" => agent.to_owned()).increment(1);
+        Self { agent: agent.to_owned(), started: Instant::now() }
+    }
+
+    pub(crate) fn ends(self, outcome: &TurnOutcome) {
+        let (outcome, failure) = match outcome {
+            TurnOutcome::Answered(_) => ("answered", None),
+            TurnOutcome::Retry { failure, .. } => ("retry", Some(failure)),
+            TurnOutcome::Dead(failure) => ("dead", Some(failure)),
+            TurnOutcome::Unknown(failure) => ("unknown", Some(failure)),
+        };
+        histogram!(metric::TURN.name, "agent" => self.agent.clone()).record(self.started.elapsed());
+        self.ends_as(outcome, failure.map_or("", |failure| failure.class.as_str()));
+    }
+
+    pub(crate) fn loses_its_lease(self) {
+        self.ends_as("lease_lost", "");
+    }
+
+    pub(crate) fn goes_on_elsewhere(self) {
+        self.ends_as("handed_over", "");
+    }
+
+    fn ends_as(self, outcome: &'static str, class: &'static str) {
+        counter!(metric::TURNS.name, "agent" => self.agent, "outcome" => outcome, "class" => class).increment(1);
+    }
+}
+
+/// A message came to an end at the agent, or one attempt at it did.
+pub(crate) fn ended(message: &PendingMessage, end: &End) {
+    let outcome = match end {
+        End::Answered { .. } => "completed",
+        End::Stored => "stored",
+        End::Failed { .. } => "failed",
+        End::Retry { .. } => return,
+    };
+    let (plugin, platform) = (message.instance.to_string(), message.profile.platform.clone());
+    if matches!(end, End::Answered { .. }) {
+        histogram!(metric::ANSWER.name, "plugin" => plugin.clone(), "platform" => platform.clone())
+            .record(message.age + message.read_at.elapsed());
+    }
+    counter!(metric::MESSAGES_ENDED.name, "plugin" => plugin, "platform" => platform, "outcome" => outcome)
+        .increment(1);
+}
+
+pub(crate) fn lease_lost() {
+    counter!(metric::LEASES_LOST.name).increment(1);
+}
+
+pub(crate) fn swept(woken: usize, republished: usize) {
+    counter!(metric::SWEPT_WAKES.name).increment(woken as u64);
+    counter!(metric::SWEPT_PUBLISHES.name).increment(republished as u64);
+}
+
+/// `duplicate` is what the stream said, if it took it.
+pub(crate) fn published(kind: &'static str, duplicate: Option<bool>) {
+    let outcome = match duplicate {
+        Some(false) => "stored",
+        Some(true) => "duplicate",
+        None => "failed",
+    };
+    counter!(metric::PUBLISHES.name, "kind" => kind, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn kind_of(owed: &OwedKind) -> &'static str {
+    match owed {
+        OwedKind::Wake => "wake",
+        OwedKind::Response(_) => "response",
+        OwedKind::DeadLetter { .. } => "dead_letter",
+    }
+}
+
+/// How long the platform took for an attempt.
+pub(crate) fn platform_took(instance: &Instance, platform: &str, took: Duration) {
+    histogram!(metric::DELIVERY.name, "plugin" => instance.to_string(), "platform" => platform.to_owned()).record(took);
+}
+
+/// An attempt is over and recorded.
+pub(crate) fn delivered(instance: &Instance, dispatch: &Dispatch, end: &DeliveryEnd) {
+    let platform = &dispatch.profile.platform;
+    let ended = match end {
+        DeliveryEnd::Delivered(_) => ("delivered", ""),
+        DeliveryEnd::Retry { failure, .. } => ("retry", failure.class.as_str()),
+        DeliveryEnd::Dead(failure) => ("dead", failure.class.as_str()),
+        DeliveryEnd::Unknown(failure) => ("unknown", failure.class.as_str()),
+        DeliveryEnd::HandBack => ("handed_back", ""),
+    };
+    delivery(instance, platform, ended, 1);
+    if matches!(end, DeliveryEnd::Delivered(_)) {
+        histogram!(metric::DELIVERED.name, "plugin" => instance.to_string(), "platform" => platform.clone())
+            .record(dispatch.waited + dispatch.read_at.elapsed());
+    }
+}
+
+/// Another process settled it.
+pub(crate) fn delivery_lost(instance: &Instance, dispatch: &Dispatch) {
+    delivery(instance, &dispatch.profile.platform, ("lease_lost", ""), 1);
+}
+
+fn delivery(instance: &Instance, platform: &str, (outcome, class): (&'static str, &'static str), count: u64) {
+    let (plugin, platform) = (instance.to_string(), platform.to_owned());
+    counter!(metric::DELIVERIES.name, "plugin" => plugin, "platform" => platform, "outcome" => outcome, "class" => class)
+        .increment(count);
+}
+
+pub(crate) fn plugin_is(instance: &Instance, platform: &str, state: &PluginState) {
+    let current = match state {
+        PluginState::WaitingForAccount { .. } => "waiting_for_account",
+        PluginState::Connecting => "connecting",
+        PluginState::Connected => "connected",
+        PluginState::Degraded { .. } => "degraded",
+        PluginState::BadCredentials { .. } => "bad_credentials",
+        PluginState::Misconfigured { .. } => "misconfigured",
+        PluginState::Stopping => "stopping",
+        PluginState::Stopped => "stopped",
+    };
+    for state in STATES {
+        let (plugin, platform) = (instance.to_string(), platform.to_owned());
+        gauge!(metric::PLUGIN_STATE.name, "plugin" => plugin, "platform" => platform, "state" => state)
+            .set(f64::from(state == current));
+    }
+}

@@ -1,0 +1,179 @@
+//! What the processes show of themselves: the names are those of the table and of `deploy/metrics.md`, the numbers are
+//! those of what happened, and readiness follows the servers.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use broca_core::metric::{self, Role};
+use broca_tests::{Database, Home, Process, Rig, RigOptions, Scrape, eventually, page};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ANYWHERE: (&str, &str) = ("BROCA_METRICS__LISTEN", "127.0.0.1:0");
+
+/// The rows of the table for people: name, type, labels, shown by, meaning.
+fn documented() -> Vec<[String; 5]> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/metrics.md");
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let rows = text.lines().filter(|line| line.starts_with("| `broca_"));
+    rows.map(|row| {
+        let cells: Vec<String> = row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
+        cells.try_into().unwrap_or_else(|cells| panic!("five cells, not {cells:?}"))
+    })
+    .collect()
+}
+
+#[test]
+fn the_table_for_people_is_the_table() {
+    let code = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let rows: Vec<[String; 5]> = metric::ALL
+        .iter()
+        .map(|metric| {
+            let by: Vec<&str> = metric.by.iter().map(|role| role.as_str()).collect();
+            let (name, kind) = (code(&[metric.name]), metric.kind.as_str().to_owned());
+            [name, kind, code(metric.labels), by.join(", "), metric.help.trim().to_owned()]
+        })
+        .collect();
+    assert_eq!(documented(), rows, "deploy/metrics.md and broca_core::metric differ");
+}
+
+/// Everything that the table gives a process is there, and nothing else, each with the labels that the table names.
+fn fits_the_table(address: &str, role: Role) {
+    let scrape = Scrape::of(address);
+    let mut wanted: BTreeMap<String, String> = BTreeMap::new();
+    for metric in metric::ALL.iter().filter(|metric| metric.by.contains(&role)) {
+        wanted.insert(metric.name.to_owned(), metric.kind.as_str().to_owned());
+        let mut labels: Vec<String> = metric.labels.iter().map(|label| (*label).to_owned()).collect();
+        labels.sort();
+        assert_eq!(scrape.labels(metric.name).into_iter().collect::<Vec<_>>(), [labels], "{}", metric.name);
+        assert!(scrape.helped.contains(metric.name), "{} has no help", metric.name);
+    }
+    assert_eq!(scrape.types, wanted, "{role:?} shows other names than the table has");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_shows_what_the_table_says() {
+    let home = Home::new("[up]\nworkers = 1\n");
+    let mut up = home.up(&[]).await;
+    assert_eq!(home.run(&["send", "--as", "alice", "hi"]).code, 0);
+    let status = home.run(&["status", "--json"]).json();
+    let own = status["metrics"].as_str().expect("broca up has an address").to_owned();
+    assert!(up.output().contains(&format!("http://{own}/metrics")), "{}", up.output());
+    fits_the_table(&own, Role::Up);
+    let (code, targets) = page(&own, "/targets");
+    let targets: Value = serde_json::from_str(&targets).unwrap_or_else(|error| panic!("{code} {targets}: {error}"));
+    for (name, role) in [("worker-1", Role::Worker), ("cli", Role::Plugin)] {
+        let listed = |process: &&Value| process["labels"]["broca_process"] == name;
+        let target = targets.as_array().expect("a list").iter().find(listed).expect("it is a target");
+        let address = target["targets"][0].as_str().expect("an address");
+        let shown = status["processes"].as_array().expect("a list").iter().find(|process| process["name"] == name);
+        assert_eq!(shown.expect("it runs")["metrics"], address);
+        assert_eq!((page(address, "/healthz"), page(address, "/readyz").0), ((200, "ok\n".to_owned()), 200));
+        fits_the_table(address, role);
+    }
+    let scrape = Scrape::of(&own);
+    for process in ["nats", "worker-1", "cli"] {
+        assert_eq!(scrape.sum("broca_child_up", &[("process", process)]), 1.0, "{process}");
+    }
+    assert_eq!(page(&own, "/readyz").0, 200);
+    assert!(up.stop(PATIENCE).is_some_and(|status| status.success()), "{}", up.output());
+}
+
+/// Where a process of its own says that it listens.
+async fn address_of(process: &Process) -> String {
+    let find = || {
+        let output = process.output();
+        let line = output.lines().find(|line| line.contains("metrics, health and readiness are served"))?;
+        line.split("address").nth(1)?.split("127.0.0.1:").nth(1).map(|port| {
+            let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+            format!("127.0.0.1:{port}")
+        })
+    };
+    eventually("it says where its metrics are", PATIENCE, || async { find().is_some() }).await;
+    find().expect("it was there")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_counted_is_what_happened() {
+    let rig = Rig::start(RigOptions::new(Database::Sqlite)).await;
+    let worker = rig.spawn("worker", &["worker"], &[ANYWHERE]);
+    let plugin = rig.spawn("plugin", &["plugin", "run", "demo"], &[ANYWHERE]);
+    let (at_worker, at_plugin) = (address_of(&worker).await, address_of(&plugin).await);
+    rig.say(4, 5);
+    let demo = [("plugin", "demo"), ("platform", "demo")];
+    let with = |more: (&'static str, &'static str)| [demo.as_slice(), &[more]].concat();
+    let delivered = || Scrape::of(&at_plugin).sum("broca_deliveries_total", &with(("outcome", "delivered"))) >= 20.0;
+    eventually("all are delivered", PATIENCE, || async { delivered() }).await;
+
+    let plugin = Scrape::of(&at_plugin);
+    assert_eq!(plugin.sum("broca_messages_total", &with(("outcome", "accepted"))), 20.0);
+    for outcome in ["refused", "unavailable"] {
+        assert_eq!(plugin.sum("broca_messages_total", &with(("outcome", outcome))), 0.0);
+    }
+    assert_eq!(plugin.sum("broca_deliveries_total", &demo), 20.0);
+    for histogram in ["broca_delivery_duration_seconds_count", "broca_delivered_delay_seconds_count"] {
+        assert_eq!(plugin.sum(histogram, &demo), 20.0, "{histogram}");
+    }
+    assert_eq!(plugin.sum("broca_plugin_state", &with(("state", "connected"))), 1.0);
+    assert_eq!(plugin.sum("broca_plugin_state", &demo), 1.0, "one state at a time");
+
+    let worker = Scrape::of(&at_worker);
+    for (name, labels) in [
+        ("broca_turns_started_total", [("agent", "default")].as_slice()),
+        ("broca_turns_total", &[("agent", "default"), ("outcome", "answered")]),
+        ("broca_turn_duration_seconds_count", &[("agent", "default")]),
+        ("broca_messages_ended_total", &with(("outcome", "completed"))),
+        ("broca_answer_delay_seconds_count", &demo),
+        ("broca_publishes_total", &[("kind", "response"), ("outcome", "stored")]),
+    ] {
+        assert_eq!(worker.sum(name, labels), 20.0, "{name}");
+    }
+    assert_eq!(worker.sum("broca_store_batch_items_sum", &[("operation", "start turn")]), 20.0);
+    eventually("nothing is in hand", PATIENCE, || async {
+        let scrape = Scrape::of(&at_worker);
+        scrape.sum("broca_slots_used", &[]) == 0.0 && scrape.sum("broca_leases_held", &[]) == 0.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_follows_the_servers() {
+    let mut rig = Rig::start(RigOptions::new(Database::Postgres)).await;
+    let mut worker = rig.spawn("worker", &["worker"], &[ANYWHERE]);
+    let address = address_of(&worker).await;
+    let says = |status: u16, problem: &'static str| {
+        let address = address.clone();
+        async move {
+            eventually(problem, PATIENCE, || async {
+                let (found, body) = page(&address, "/readyz");
+                found == status && body.contains(problem)
+            })
+            .await;
+        }
+    };
+    says(200, "\"ready\":true").await;
+    rig.nats.node_mut(0).kill9();
+    says(503, "the connection to NATS is lost").await;
+    assert_eq!(Scrape::of(&address).sum("broca_nats_connected", &[]), 0.0);
+    rig.nats.node_mut(0).restart();
+    says(200, "\"ready\":true").await;
+    assert_eq!(Scrape::of(&address).sum("broca_nats_reconnects_total", &[]), 1.0);
+    let postgres = rig.postgres.as_mut().expect("it runs on PostgreSQL");
+    postgres.stop();
+    says(503, "database").await;
+    assert_eq!(page(&address, "/healthz").0, 200, "it lives all the same");
+    postgres.restart();
+    says(200, "\"ready\":true").await;
+    assert!(worker.stop(PATIENCE).is_some_and(|status| status.success()), "{}", worker.output());
+}
+
+#[test]
+fn an_address_that_is_taken_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it has an address").to_string();
+    let home = Home::new(&format!("[metrics]\nlisten = '{address}'\n"));
+    let said = home.run(&["up"]);
+    assert!(said.code == 4 && said.stderr.contains("metrics.listen") && said.stderr.contains(&address), "{said:?}");
+    home.settings("[metrics]\nlisten = 'somewhere'\n");
+    let said = home.run(&["worker"]);
+    assert!(said.code == 2 && said.stderr.contains("metrics.listen"), "{said:?}");
+}
