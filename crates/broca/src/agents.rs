@@ -40,7 +40,7 @@ fn client(name: &str, settings: &AgentSettings) -> Result<Arc<dyn Agent>, Failur
     let endpoint = settings.endpoint.clone().unwrap_or_default();
     let agent_id = settings.agent_id.clone().unwrap_or_default();
     let api_key = settings.api_key.clone().map(Secret::into_inner);
-    let stuck_after = Duration::from_secs(settings.stuck_after_s);
+    let stuck_after = settings.stuck_after();
     let agent = LettaAgent::new(LettaOptions { api_key, stuck_after, ..LettaOptions::new(endpoint, agent_id) });
     let agent = agent.map_err(|error| Failure::new(Code::Usage, format!("agents.{name}: {error}")))?;
     Ok(Arc::new(agent))

@@ -103,6 +103,7 @@ impl App {
             routes: settings.routes.clone(),
             mode: settings.effective_mode(),
             retry: settings.retry,
+            on_unknown: settings.on_unknown,
             format: settings.format,
         })
     }

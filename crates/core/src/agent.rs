@@ -43,6 +43,8 @@ pub enum TurnOutcome {
         after: Option<Duration>,
         failure: Failure,
     },
+    /// The turn definitely did not happen: the agent does not have its conversation (any more). In a new one it may.
+    NoConversation(Failure),
     /// It will never work as it is.
     Dead(Failure),
     /// It may have happened and the agent can no longer be asked.

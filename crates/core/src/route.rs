@@ -32,6 +32,17 @@ impl FromStr for Mode {
     }
 }
 
+/// What is done about a turn of which nobody can tell any more whether the agent did it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnknown {
+    /// Its message waits as a dead letter until an operator resolves or replays it: the agent is never asked twice.
+    #[default]
+    DeadLetter,
+    /// It is said again in a new turn, which counts as an attempt: the agent may have done it twice then.
+    SendAgain,
+}
+
 /// Who shares a conversation, and so an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -94,6 +105,8 @@ pub struct Route {
     /// `None` follows the global mode.
     pub mode: Option<Mode>,
     pub retry: Option<RetryPolicy>,
+    /// `None` follows the global one.
+    pub on_unknown: Option<OnUnknown>,
     pub format: Option<FormatOptions>,
 }
 
@@ -118,6 +131,7 @@ pub struct Resolved {
     pub scope: Scope,
     pub mode: Mode,
     pub retry: RetryPolicy,
+    pub on_unknown: OnUnknown,
     pub format: FormatOptions,
 }
 
@@ -127,6 +141,7 @@ pub struct Routes {
     pub routes: Vec<Route>,
     pub mode: Mode,
     pub retry: RetryPolicy,
+    pub on_unknown: OnUnknown,
     pub format: FormatOptions,
 }
 
@@ -144,6 +159,7 @@ impl Routes {
             scope: route.scope.unwrap_or_else(|| Scope::default_for(facts)),
             mode: route.mode.unwrap_or(self.mode),
             retry: route.retry.unwrap_or(self.retry),
+            on_unknown: route.on_unknown.unwrap_or(self.on_unknown),
             format: route.format.unwrap_or(self.format),
         }
     }

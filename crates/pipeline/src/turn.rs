@@ -110,23 +110,36 @@ async fn speak(
         let reason = format!("no agent named '{}' is configured: add [agents.{}]", side.name, side.name);
         return TurnOutcome::Retry { after: None, failure: Failure::new(FailureClass::Misconfigured, reason) };
     };
-    let conversation = match conversation(worker, held, side, agent).await {
+    let remembered = side.conversation.is_some();
+    let conversation = match conversation(worker, held, side, turn, agent).await {
         Ok(conversation) => conversation,
         Err(outcome) => return outcome,
     };
     let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held };
     let request = request(message, route, turn, conversation, *turn_timeout);
-    match open.filter(|_| was_sent) {
-        Some(started) => agent.recover(open_turn(request, started), &progress).await,
-        None => agent.run_turn(request, &progress).await,
+    let outcome = match open.filter(|_| was_sent) {
+        Some(started) => agent.recover(open_turn(request.clone(), started), &progress).await,
+        None => agent.run_turn(request.clone(), &progress).await,
+    };
+    match outcome {
+        TurnOutcome::NoConversation(failure) if remembered => {
+            tracing::warn!(conversation = %held.conversation, reason = failure.reason, "the agent lost its conversation, a new one is begun");
+            side.conversation = None;
+            match self::conversation(worker, held, side, turn, agent).await {
+                Ok(conversation) => agent.run_turn(TurnRequest { conversation, ..request }, &progress).await,
+                Err(outcome) => outcome,
+            }
+        }
+        outcome => outcome,
     }
 }
 
-/// The agent's conversation: created once, and recorded before anything is said in it.
+/// The agent's conversation: created once, and recorded, with the turn too, before anything is said in it.
 async fn conversation(
     worker: &Worker,
     held: &Held,
     side: &mut AgentSide,
+    turn: TurnId,
     agent: &Arc<dyn Agent>,
 ) -> Result<String, TurnOutcome> {
     if !agent.keeps_conversations() {
@@ -138,7 +151,7 @@ async fn conversation(
     let created = agent.create_conversation(held.conversation, &format!("broca {}", held.conversation)).await?;
     let unrecorded =
         |reason: String| TurnOutcome::Retry { after: None, failure: Failure::new(FailureClass::Interrupted, reason) };
-    match worker.store.set_agent_conversation(held.conversation, held.epoch, &created).await {
+    match worker.store.set_agent_conversation(held.conversation, held.epoch, turn, &created).await {
         Ok(Fenced::Done(())) => Ok(side.conversation.insert(created).clone()),
         Ok(Fenced::LeaseLost) => Err(unrecorded("the lease was lost before anything was said".into())),
         Err(error) => Err(unrecorded(format!("the agent's conversation could not be recorded: {error}"))),

@@ -11,7 +11,7 @@ use broca_core::{
     agent::{Failure, FailureClass},
     envelope::Envelope,
     retry::Decision,
-    route::{Facts, Mode, Resolved},
+    route::{Facts, Mode, OnUnknown, Resolved},
     subject,
 };
 use broca_store::{
@@ -184,15 +184,32 @@ fn decide(route: &Resolved, message: &PendingMessage, outcome: TurnOutcome) -> E
             let response = answer.joined().map(|text| NewResponse { id: ResponseId::new(), text });
             End::Answered { answer, response }
         }
-        TurnOutcome::Dead(failure) => End::Failed { failure, turn_unknown: false },
-        TurnOutcome::Unknown(failure) => End::Failed { failure, turn_unknown: true },
-        TurnOutcome::Retry { after, failure } => match route.retry.decide(spent, message.age, after) {
-            Decision::RetryAfter(delay) => End::Retry { failure, delay },
-            Decision::GiveUp(why) => {
-                let reason = format!("{} ({why})", failure.reason);
-                End::Failed { failure: Failure::new(failure.class, reason), turn_unknown: false }
-            }
-        },
+        TurnOutcome::Dead(failure) | TurnOutcome::NoConversation(failure) => {
+            End::Failed { failure, turn_unknown: false }
+        }
+        TurnOutcome::Unknown(failure) if route.on_unknown == OnUnknown::DeadLetter => {
+            End::Failed { failure, turn_unknown: true }
+        }
+        TurnOutcome::Unknown(failure) => again(route, spent, message, None, failure, true),
+        TurnOutcome::Retry { after, failure } => again(route, spent, message, after, failure, false),
+    }
+}
+
+/// Another attempt, unless the message has had all that its route allows.
+fn again(
+    route: &Resolved,
+    spent: u32,
+    message: &PendingMessage,
+    after: Option<Duration>,
+    failure: Failure,
+    turn_unknown: bool,
+) -> End {
+    match route.retry.decide(spent, message.age, after) {
+        Decision::RetryAfter(delay) => End::Retry { failure, delay, turn_unknown },
+        Decision::GiveUp(why) => {
+            let reason = format!("{} ({why})", failure.reason);
+            End::Failed { failure: Failure::new(failure.class, reason), turn_unknown }
+        }
     }
 }
 
@@ -228,7 +245,7 @@ fn log(finish: &Finish) {
     match &finish.end {
         End::Answered { .. } => tracing::debug!(message_id = %message, turn, "answered"),
         End::Stored => tracing::debug!(message_id = %message, "stored"),
-        End::Retry { failure, delay } => {
+        End::Retry { failure, delay, .. } => {
             tracing::warn!(message_id = %message, turn, class = %failure.class, reason = failure.reason, delay_ms = delay.as_millis(), "tried again later");
         }
         End::Failed { failure, .. } => {

@@ -45,10 +45,10 @@ impl<'a> Ending<'a> {
                 outbox: Some(OutboxId::new()),
                 ..plain(MessageState::Failed, if *turn_unknown { TurnState::Unknown } else { TurnState::Dead })
             },
-            End::Retry { failure, delay } => Self {
+            End::Retry { failure, delay, turn_unknown } => Self {
                 failure: Some(failure),
                 delay: micros(*delay),
-                ..plain(MessageState::Received, TurnState::Retry)
+                ..plain(MessageState::Received, if *turn_unknown { TurnState::Unknown } else { TurnState::Retry })
             },
         }
     }

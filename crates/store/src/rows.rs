@@ -180,8 +180,9 @@ pub enum End {
     Stored,
     /// Dead-lettered, with its owed copy to the dead-letter stream; `turn_unknown` ends the turn as unknown, not dead.
     Failed { failure: Failure, turn_unknown: bool },
-    /// Tried again after `delay`: the turn ends as `retry`, the conversation is parked and given up until then.
-    Retry { failure: Failure, delay: Duration },
+    /// Tried again after `delay`: the turn ends as `retry` (with `turn_unknown` as unknown), the conversation is parked
+    /// and given up until then.
+    Retry { failure: Failure, delay: Duration, turn_unknown: bool },
 }
 
 #[derive(Clone, Debug)]

@@ -154,14 +154,16 @@ impl Store {
         self.batches.pending.submit((conversation, epoch)).await
     }
 
-    /// Remembers the agent's own id of a held conversation.
+    /// Remembers the agent's own id of a held conversation, also with the open turn that is to be said in it.
     pub async fn set_agent_conversation(
         &self,
         conversation: ConversationId,
         epoch: i64,
+        turn: TurnId,
         agent_conversation: &str,
     ) -> Result<Fenced<()>, StoreError> {
-        self.batches.set_agent_conversation.submit((conversation, epoch, agent_conversation.to_owned())).await
+        let item = (conversation, epoch, turn, agent_conversation.to_owned());
+        self.batches.set_agent_conversation.submit(item).await
     }
 
     /// Records a turn before the agent is called, and counts the attempt; gives its number, from 1.

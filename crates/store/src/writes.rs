@@ -91,8 +91,8 @@ pub(crate) struct Leases {
 }
 
 single! {
-    SetAgentConversation: (ConversationId, i64, String) => Fenced<()>, "set agent conversation",
-        |conn, it| lease::set_agent_conversation(conn, it.0, it.1, &it.2);
+    SetAgentConversation: (ConversationId, i64, TurnId, String) => Fenced<()>, "set agent conversation",
+        |conn, it| lease::set_agent_conversation(conn, it.0, it.1, it.2, &it.3);
     Release: (ConversationId, i64) => Fenced<Option<Owed>>, "release", |conn, it| lease::release(conn, it.0, it.1);
     Renew: Leases => Vec<ConversationId>, "renew",
         |conn, it| lease::renew(conn, &it.worker, &it.leases, &it.seen, it.ttl);

@@ -67,7 +67,7 @@ fn ranges(problems: &mut Problems<'_>) {
     }
     for (name, agent) in &settings.agents {
         problems.between(&format!("agents.{name}.turn_timeout_s"), agent.turn_timeout_s, 1, 86_400);
-        problems.between(&format!("agents.{name}.stuck_after_s"), agent.stuck_after_s, 1, 86_400);
+        stuck_after(problems, name, agent);
         problems.between(&format!("agents.{name}.delay_ms"), agent.delay_ms, 0, HOUR_MS);
     }
     for (key, policy) in [("retry", &settings.retry), ("delivery_retry", &settings.delivery_retry)] {
@@ -77,6 +77,23 @@ fn ranges(problems: &mut Problems<'_>) {
         if let Some(policy) = &route.retry {
             retry(problems, &format!("routes.{place}.retry"), policy);
         }
+    }
+}
+
+/// Silence must be found out while the turn still has time: what is overdue is cancelled and never said again by itself.
+fn stuck_after(problems: &mut Problems<'_>, name: &str, agent: &AgentSettings) {
+    let Some(stuck_after) = agent.stuck_after_s else { return };
+    let key = format!("agents.{name}.stuck_after_s");
+    problems.between(&key, stuck_after, 1, 86_400);
+    if stuck_after >= agent.turn_timeout_s {
+        let turn = agent.turn_timeout_s;
+        problems.add(
+            &key,
+            &format!(
+                "is {stuck_after}, and a turn's time (turn_timeout_s) is over after {turn}: a run that dies with its \
+                 server would count as overdue, and its message as failed; use less, or leave it out"
+            ),
+        );
     }
 }
 

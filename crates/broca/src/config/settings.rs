@@ -6,7 +6,7 @@ use broca_core::{
     Instance, Limits,
     format::FormatOptions,
     retry::RetryPolicy,
-    route::{Mode, Route},
+    route::{Mode, OnUnknown, Route},
 };
 use broca_pipeline::{deliver::DeliveryOptions, worker::WorkerOptions};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) format: FormatOptions,
     /// Of agent turns, unless the route says otherwise.
     pub(crate) retry: RetryPolicy,
+    /// What is done about a turn of which nobody can tell whether the agent did it, unless the route says otherwise.
+    pub(crate) on_unknown: OnUnknown,
     /// Of handing an answer to its platform.
     pub(crate) delivery_retry: RetryPolicy,
     pub(crate) limits: Limits,
@@ -54,6 +56,7 @@ impl Default for Settings {
             routes: Vec::new(),
             format: FormatOptions::default(),
             retry: RetryPolicy::default(),
+            on_unknown: OnUnknown::default(),
             delivery_retry: DeliveryOptions::default().retry,
             limits: Limits::default(),
             worker: WorkerSettings::default(),
@@ -128,8 +131,9 @@ pub(crate) struct AgentSettings {
     pub(crate) agent_id: Option<String>,
     /// A turn that takes longer is unknown, never repeated blindly.
     pub(crate) turn_timeout_s: u64,
-    /// Once its stream broke, a run that says nothing for so long counts as dead with its server.
-    pub(crate) stuck_after_s: u64,
+    /// Once its stream broke, a run that says nothing for so long counts as dead with its server; half of a turn's
+    /// time, and five minutes at most, when it is not set.
+    pub(crate) stuck_after_s: Option<u64>,
     /// Of the echo agent.
     pub(crate) delay_ms: u64,
 }
@@ -143,9 +147,16 @@ impl Default for AgentSettings {
             api_key_file: None,
             agent_id: None,
             turn_timeout_s: 600,
-            stuck_after_s: 300,
+            stuck_after_s: None,
             delay_ms: 0,
         }
+    }
+}
+
+impl AgentSettings {
+    pub(crate) fn stuck_after(&self) -> Duration {
+        let by_itself = (Duration::from_secs(self.turn_timeout_s) / 2).min(Duration::from_secs(300));
+        self.stuck_after_s.map_or(by_itself, Duration::from_secs)
     }
 }
 

@@ -136,6 +136,15 @@ fn what_does_not_fit_is_named_with_its_source_and_what_is_allowed() {
 }
 
 #[test]
+fn a_dead_run_is_found_out_within_its_turns_time() {
+    let agent = |more: &str| format!("{AGENT}{more}");
+    let stuck = |more: &str| loaded(&agent(more), &[], &[]).unwrap().settings.agents["default"].stuck_after().as_secs();
+    assert_eq!([stuck(""), stuck("turn_timeout_s = 60"), stuck("stuck_after_s = 599")], [300, 30, 599]);
+    let late = refused(&agent("turn_timeout_s = 60\nstuck_after_s = 60"), &[]);
+    assert!(late.contains("agents.default.stuck_after_s (from ") && late.contains("use less"), "{late}");
+}
+
+#[test]
 fn everything_out_of_range_is_said_at_once() {
     let text = refused(
         "[up]\nworkers = 0\n[retry]\njitter = 2.0\nmax_ms = 1\n[nats]\nreplicas = 2",

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// Each refusal leaves a `failed` run row at the server, so not too often.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(300);
 
-/// Whether the server recognises repeated messages. Nothing but a real message shows it, so it is learnt from those.
+/// Whether the server recognises repeated messages: learnt from a probe, and from every message.
 #[derive(Debug, Default)]
 pub(super) struct Ability {
     learnt: Mutex<Option<(bool, Instant)>>,
@@ -22,7 +22,7 @@ impl Ability {
         *self.learnt.lock().unwrap_or_else(PoisonError::into_inner) = Some((recognises_keys, Instant::now()));
     }
 
-    /// What the last message showed, if it is recent enough to go by.
+    /// What was seen last, if it is recent enough to go by.
     pub(super) fn known(&self) -> Option<bool> {
         match *self.learnt.lock().unwrap_or_else(PoisonError::into_inner) {
             Some((false, at)) if at.elapsed() >= ASK_AGAIN_AFTER => None,
@@ -38,7 +38,7 @@ impl Ability {
         match self.known() {
             Some(true) => "recognises repeated messages (Redis)",
             Some(false) => "does not recognise repeated messages: give the Letta server a Redis",
-            None => "unknown until the first turn whether it recognises repeated messages",
+            None => "does not say whether it recognises repeated messages; the first turn will show it",
         }
     }
 }

@@ -8,6 +8,8 @@
 //! A server without Redis refuses background streams (503). The client learns that from the refusal and goes on with
 //! foreground streams, where a lost turn is found by its stored message or not at all.
 //!
+//! What each answer and each failure of Letta means is one table, `crates/letta/README.md`; a test plays every line of it.
+//!
 //! No call is retried below this module, and no message is sent twice unless Letta recognises its key or is known
 //! not to have it. Message text is never logged and never part of a reason.
 
@@ -32,6 +34,7 @@ use broca_core::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 pub use self::options::{LettaError, LettaOptions};
 use self::{
@@ -59,6 +62,17 @@ impl LettaAgent {
             return Err(LettaError::AgentId(options.agent_id));
         }
         Ok(Self { http: Http::new(&options)?, options, ability: Ability::default() })
+    }
+
+    /// Letta 0.16.8 looks for its Redis before it looks for the run, so the question about one that cannot exist tells
+    /// whether it recognises keys, and leaves nothing behind. Any other answer tells nothing: the next turn will.
+    async fn ask_about_keys(&self) {
+        let body = json!({"agent_id": self.options.agent_id, "run_id": format!("run-{}", Uuid::new_v4())});
+        match self.http.open(&["conversations", "default", "stream"], &body, None).await {
+            Err(CallError::Refused(refusal)) if refusal.needs_redis => self.ability.learn(false),
+            Err(CallError::Refused(refusal)) if refusal.status == 404 => self.ability.learn(true),
+            Ok(_) | Err(_) => {}
+        }
     }
 
     async fn cancel_runs(&self, conversation: &AgentConversation) -> Call<()> {
@@ -127,6 +141,7 @@ impl Agent for LettaAgent {
             }
             Err(error) => return Err(refusal_or_unreachable(&error, "show the agent")),
         }
+        self.ask_about_keys().await;
         Ok(AgentHealth {
             version: health.version,
             idempotent: self.ability.known() == Some(true),

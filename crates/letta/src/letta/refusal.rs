@@ -2,21 +2,7 @@
 //!
 //! Reasons name codes and ids alone. A refusal's own text may quote the message that was refused, so it is searched
 //! for what is known and never repeated.
-//!
-//! | status | body | outcome of the attempt |
-//! |---|---|---|
-//! | 400, 422 and other 4xx | any | dead, `rejected` |
-//! | any | `CONTEXT_WINDOW_EXCEEDED` | dead, `context_overflow` |
-//! | 401, 403 | `error.type` | dead, `unauthorised`: the model's provider refused Letta |
-//! | 401, 403 | else | dead, `unauthorised`: Letta refused us |
-//! | 404 | any | dead, `not_found` |
-//! | 408, 425 | any | retry, `unavailable` |
-//! | 409 | any | retry, `busy` |
-//! | 429 | any | retry, `rate_limited`, after `Retry-After` |
-//! | 500 | any | retry, `agent_error` (after a look whether the turn is there) |
-//! | 502, 503 | any | retry, `unavailable` |
-//! | 504 | any | none: the fate of the request is unknown, it is looked for |
-//! | 3xx | any | dead, `misconfigured` |
+//! What each means for the turn is said in this crate's README.
 
 use std::time::{Duration, SystemTime};
 

@@ -213,6 +213,7 @@ impl<'a> Turn<'a> {
             return Step::Wait(next, wait);
         }
         match refusal.status {
+            404 => Step::End(TurnOutcome::NoConversation(refusal.failure(TAKE))),
             409 if refusal.is_pending_approval() => Step::End(self.deny_earlier().await),
             // A gateway gave up waiting; the server behind it may have not.
             504 => Step::Wait(Fate::Open, wait),

@@ -1,33 +1,11 @@
 //! What the end of a run means.
 //!
-//! | run | stop reason | said something | our message stored | outcome |
-//! |---|---|---|---|---|
-//! | completed | `end_turn`, `tool_rule` | any | any | the answer, perhaps an empty one |
-//! | completed | `max_steps`, `max_tokens_exceeded`, `no_tool_call`, unknown, none | yes | any | the answer, cut short |
-//! | completed | `max_steps`, `max_tokens_exceeded`, `no_tool_call` | no | any | dead, `agent_error` |
-//! | completed | unknown, none | no | any | dead, `protocol` |
-//! | completed | `requires_approval` | any | any | the tool call is denied, the turn goes on |
-//! | any | `context_window_overflow_in_system_prompt` | any | any | dead, `context_overflow` |
-//! | any | `insufficient_credits` | any | any | dead, `rejected` |
-//! | failed, or completed with `error`, `llm_api_error`, `invalid_llm_response`, `invalid_tool_call` | | any | yes | dead, `agent_error` |
-//! | the same | | any | no | by the model's error, see below |
-//! | cancelled, or stop reason `cancelled` | | any | any | dead, `operator` |
-//! | the same, in a turn whose worker was cut off within its time | | no | no | retry, `interrupted` |
-//! | the same, in any other turn whose worker was cut off | | any | any | dead, `interrupted` |
+//! Every end and its outcome is a line of the table in this crate's README. What is behind it:
 //!
 //! A failed run that stored our message is dead, not unknown: what happened is known. A later step failed, the message
 //! and perhaps the effects of tools are in the agent's context, and saying it again would double them; a person decides.
 //! A failed run that stored nothing did not happen. Under the same key Letta would replay the failure, so the next
-//! attempt needs a new one:
-//!
-//! | `error_type` | outcome |
-//! |---|---|
-//! | context overflow, in the type or the text | dead, `context_overflow` |
-//! | a pending approval, in the type or the text | it is denied, then retry, `busy` |
-//! | `llm_rate_limit` | retry, `rate_limited` |
-//! | `llm_authentication`, `llm_permission_denied` | dead, `unauthorised` |
-//! | `llm_bad_request`, `llm_unprocessable_entity`, `llm_not_found` | dead, `rejected` |
-//! | anything else | retry, `agent_error` |
+//! attempt needs a new one.
 
 use broca_core::{
     Usage,

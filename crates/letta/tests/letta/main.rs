@@ -4,5 +4,7 @@ mod approvals;
 mod errors;
 mod recovery;
 mod rig;
+mod scenes;
+mod table;
 mod turns;
 mod without_redis;

@@ -6,7 +6,7 @@ use broca_core::{Timestamp, TurnId};
 use broca_letta::Agent;
 use broca_rehearsal::letta::{Behaviour, LettaScript};
 
-use crate::rig::{Notes, Rig, abandoned, client, eventually, open, parts, request, script, summary};
+use crate::rig::{Notes, Rig, abandoned, client, eventually, journaled, open, parts, script, summary};
 
 const SAID: [&str; 1] = ["You said: hello"];
 
@@ -123,25 +123,6 @@ async fn a_finished_turn_is_read_after_the_server_was_killed() {
     assert_eq!(rig.texts(), ["hello"]);
 }
 
-/// The run stays `running` for ever, its stream pings for ever, its key hangs: only silence tells.
-#[tokio::test]
-async fn a_run_that_died_with_its_server_is_given_up_and_the_conversation_freed() {
-    let folder = tempfile::tempdir().unwrap();
-    let script = journaled(folder.path());
-    let rig = Rig::with(script.clone()).await;
-    rig.server.push(Behaviour::Takes(60_000));
-    let Rig { server, agent, conversation } = rig;
-    let (asked, notes) = (request(&conversation, "hello"), Notes::default());
-    let (outcome, server) = tokio::join!(agent.run_turn(asked.clone(), &notes), async {
-        notes.run().await;
-        crate::rig::restarted(server, script).await
-    });
-    assert_eq!(summary(&outcome), "retry agent_error", "{outcome:?}");
-    assert!(server.turns().is_empty());
-    let rig = Rig { server, agent, conversation };
-    assert_eq!(summary(&rig.turn(Behaviour::Plain).await), "answered");
-}
-
 #[tokio::test]
 async fn a_successor_gives_up_a_run_that_died_with_its_server() {
     for knows_run in [true, false] {
@@ -159,24 +140,6 @@ async fn a_successor_gives_up_a_run_that_died_with_its_server() {
     }
 }
 
-/// The worker that found the run dead and cancelled it was cut off itself, before it could say so.
-#[tokio::test]
-async fn a_run_that_a_predecessor_cancelled_is_a_retry_within_its_time() {
-    for (age, expected) in
-        [(Duration::from_secs(1), "retry interrupted"), (Duration::from_secs(30), "dead interrupted")]
-    {
-        let rig = Rig::new().await;
-        rig.server.push(Behaviour::Takes(60_000));
-        let request = rig.request("hello");
-        let run = abandoned(&rig.agent, &request).await;
-        rig.agent.cancel(&rig.conversation).await.unwrap();
-        let mut open = open(request, Some(run), 1);
-        open.age = age;
-        let outcome = client(&rig.server.url()).recover(open, &Notes::default()).await;
-        assert_eq!(summary(&outcome), expected, "{outcome:?}");
-    }
-}
-
 #[tokio::test]
 async fn a_run_that_letta_forgot_is_a_retry_under_a_new_key() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,29 +152,6 @@ async fn a_run_that_letta_forgot_is_a_retry_under_a_new_key() {
     let outcome = rig.agent.recover(open(request, Some(run), 1), &Notes::default()).await;
     assert_eq!(summary(&outcome), "retry agent_error", "{outcome:?}");
     assert!(rig.server.turns().is_empty());
-}
-
-/// A step was stored before the server died: saying it again would double it.
-#[tokio::test]
-async fn a_dead_run_that_stored_the_message_is_not_said_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let script = LettaScript { min_ms: 1000, max_ms: 1000, ..journaled(folder.path()) };
-    let rig = Rig::with(script.clone()).await;
-    rig.server.push(Behaviour::Several);
-    let request = rig.request("hello");
-    let notes = Notes::default();
-    tokio::select! {
-        outcome = rig.agent.run_turn(request.clone(), &notes) => panic!("ended: {outcome:?}"),
-        () = async {
-            let run = notes.run().await;
-            let url = format!("{}/v1/runs/{run}/messages", rig.server.url());
-            eventually(async || reqwest::get(&url).await.unwrap().text().await.unwrap().len() > 10).await;
-        } => {}
-    }
-    let run = notes.run().await;
-    let rig = rig.restarted(script).await;
-    let outcome = rig.agent.recover(open(request, Some(run), 1), &Notes::default()).await;
-    assert_eq!(summary(&outcome), "dead agent_error", "{outcome:?}");
 }
 
 /// The server is away for a while in the middle of a turn that it finished before it went.
@@ -235,24 +175,4 @@ async fn an_outage_in_the_middle_of_a_turn_is_waited_out() {
     });
     assert_eq!(parts(outcome), SAID);
     assert_eq!(server.turns().len(), 1);
-}
-
-/// Nobody can be asked any more: the turn may have happened.
-#[tokio::test]
-async fn a_turn_whose_server_stays_away_is_unknown() {
-    let rig = Rig::new().await;
-    rig.server.push(Behaviour::Takes(60_000));
-    let mut asked = rig.request("hello");
-    asked.deadline = Duration::from_millis(500);
-    let run = abandoned(&rig.agent, &asked).await;
-    let Rig { server, agent, .. } = rig;
-    server.kill().await;
-    let outcome = agent.recover(open(asked.clone(), Some(run), 1), &Notes::default()).await;
-    assert_eq!(summary(&outcome), "unknown unavailable", "{outcome:?}");
-    let outcome = agent.recover(open(asked, None, 0), &Notes::default()).await;
-    assert_eq!(summary(&outcome), "unknown timeout", "{outcome:?}");
-}
-
-fn journaled(folder: &std::path::Path) -> LettaScript {
-    LettaScript { journal: Some(folder.join("journal")), turn_log: Some(folder.join("turns")), ..script() }
 }

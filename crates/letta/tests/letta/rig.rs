@@ -167,12 +167,18 @@ pub(crate) fn parts(outcome: TurnOutcome) -> Vec<String> {
     answer(outcome).parts
 }
 
+/// A server that keeps what it has over its death.
+pub(crate) fn journaled(folder: &std::path::Path) -> LettaScript {
+    LettaScript { journal: Some(folder.join("journal")), turn_log: Some(folder.join("turns")), ..script() }
+}
+
 /// `retry busy`, `dead rejected`, `unknown timeout`, `answered`: an outcome in a word or two.
 pub(crate) fn summary(outcome: &TurnOutcome) -> String {
     let class = |kind: &str, class: FailureClass| format!("{kind} {class}");
     match outcome {
         TurnOutcome::Answered(_) => "answered".to_owned(),
         TurnOutcome::Retry { failure, .. } => class("retry", failure.class),
+        TurnOutcome::NoConversation(failure) => class("no conversation", failure.class),
         TurnOutcome::Dead(failure) => class("dead", failure.class),
         TurnOutcome::Unknown(failure) => class("unknown", failure.class),
     }

@@ -19,6 +19,9 @@ pub(super) enum Entry {
         summary: Option<String>,
         at: Timestamp,
     },
+    Deleted {
+        conversation: String,
+    },
     RunStarted {
         id: String,
         conversation: String,

@@ -95,6 +95,11 @@ impl ScriptedLetta {
         self.shared.lock().arrived
     }
 
+    /// Somebody deletes a conversation.
+    pub fn delete_conversation(&self, id: &str) {
+        self.shared.lock().record(journal::Entry::Deleted { conversation: id.to_owned() });
+    }
+
     /// What a Redis does that loses its memory, or three hours.
     pub fn forget_keys(&self) {
         self.shared.lock().keys.clear();

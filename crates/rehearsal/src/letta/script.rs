@@ -86,6 +86,10 @@ pub enum Behaviour {
     Http(u16),
     /// 429, with `Retry-After` in seconds.
     RateLimited(u64),
+    /// 429, with `Retry-After` as the date that is so many seconds away.
+    RateLimitedUntil(u64),
+    /// 503, with `Retry-After` in seconds.
+    Overloaded(u64),
     /// 400, the context window is full.
     Overflow,
     /// The agent says nothing.
@@ -106,6 +110,8 @@ pub enum Behaviour {
     EndsSaying(String),
     /// Never ends, until it is cancelled.
     Stuck,
+    /// 404, the conversation is deleted, and stays so.
+    Gone,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +126,37 @@ impl fmt::Display for UnknownBehaviour {
 impl std::error::Error for UnknownBehaviour {}
 
 impl Behaviour {
+    /// Every name that a script may use.
+    pub const NAMES: [&str; 27] = [
+        "plain",
+        "busy",
+        "silent_pings",
+        "no_done",
+        "drop_after",
+        "drop_before_bytes",
+        "drop_after_headers",
+        "swallow",
+        "llm_fails",
+        "llm_dies",
+        "later_step_fails",
+        "llm_http",
+        "http",
+        "rate_limited",
+        "rate_limited_until",
+        "overloaded",
+        "overflow",
+        "empty",
+        "several",
+        "chunks",
+        "approval",
+        "slow_start",
+        "takes",
+        "ends",
+        "ends_saying",
+        "stuck",
+        "gone",
+    ];
+
     /// What a text asks for: `#letta(http=503 x2)` anywhere in it, and for how many attempts (one, unless said).
     pub(super) fn marked(text: &str) -> Option<(Self, u64)> {
         let (inside, _) = text.split_once("#letta(")?.1.split_once(')')?;
@@ -146,6 +183,8 @@ impl Behaviour {
             Self::LlmHttp(kind) => ("llm_http", Some(kind.clone())),
             Self::Http(status) => ("http", Some(status.to_string())),
             Self::RateLimited(seconds) => ("rate_limited", Some(seconds.to_string())),
+            Self::RateLimitedUntil(seconds) => ("rate_limited_until", Some(seconds.to_string())),
+            Self::Overloaded(seconds) => ("overloaded", Some(seconds.to_string())),
             Self::Overflow => ("overflow", None),
             Self::Empty => ("empty", None),
             Self::Several => ("several", None),
@@ -156,6 +195,7 @@ impl Behaviour {
             Self::Ends(reason) => ("ends", Some(reason.clone())),
             Self::EndsSaying(reason) => ("ends_saying", Some(reason.clone())),
             Self::Stuck => ("stuck", None),
+            Self::Gone => ("gone", None),
         }
     }
 }
@@ -184,6 +224,8 @@ impl FromStr for Behaviour {
             "llm_http" => word(Self::LlmHttp, value),
             "http" => number(value, Self::Http),
             "rate_limited" => number(value, Self::RateLimited),
+            "rate_limited_until" => number(value, Self::RateLimitedUntil),
+            "overloaded" => number(value, Self::Overloaded),
             "overflow" => Some(Self::Overflow),
             "empty" => Some(Self::Empty),
             "several" => Some(Self::Several),
@@ -194,6 +236,7 @@ impl FromStr for Behaviour {
             "ends" => word(Self::Ends, value),
             "ends_saying" => word(Self::EndsSaying, value),
             "stuck" => Some(Self::Stuck),
+            "gone" => Some(Self::Gone),
             _ => None,
         };
         parsed.ok_or_else(|| UnknownBehaviour(text.to_owned()))
@@ -237,6 +280,10 @@ mod tests {
         assert_eq!(again, script);
         for bad in ["dance", "drop_after", "drop_after=x", "ends"] {
             assert!(bad.parse::<Behaviour>().is_err(), "{bad}");
+        }
+        for name in Behaviour::NAMES {
+            let parsed = name.parse::<Behaviour>().or_else(|_| format!("{name}=7").parse());
+            assert_eq!(parsed.map(|behaviour| behaviour.parts().0), Ok(name));
         }
     }
 

@@ -144,6 +144,9 @@ impl State {
                 let row = Conversation { agent_id, summary, at, messages, runs, lock: None, pending: None };
                 self.conversations.insert(id, row);
             }
+            Entry::Deleted { conversation } => {
+                self.conversations.remove(&conversation);
+            }
             Entry::RunStarted { id, conversation, otid, background, at } => {
                 let feed = Feed::new();
                 if background {

@@ -89,8 +89,7 @@ fn take(shared: &Arc<Shared>, conversation: &str, post: Post) -> Taken {
     if background && !state.script.redis {
         let run = start(&mut state, conversation, None, false);
         state.end_run(&run, "failed", None, Some("Background streaming requires Redis".to_owned()));
-        let text = "Background streaming requires Redis to be running.";
-        return Taken::Refused(wire::detail(StatusCode::SERVICE_UNAVAILABLE, text));
+        return Taken::Refused(wire::needs_redis());
     }
     if let Some(run) = said.otid.as_ref().filter(|_| background).and_then(|key| state.keys.get(key)).cloned() {
         return replay(&state, &run, 0);
@@ -172,7 +171,13 @@ fn refusal(shared: &Arc<Shared>, state: &mut State, conversation: &str, behaviou
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             wire::detail(status, "scripted")
         }
-        Behaviour::RateLimited(seconds) => wire::rate_limited(*seconds),
+        Behaviour::RateLimited(seconds) => wire::not_now(StatusCode::TOO_MANY_REQUESTS, *seconds),
+        Behaviour::RateLimitedUntil(seconds) => wire::not_now(StatusCode::TOO_MANY_REQUESTS, wire::http_date(*seconds)),
+        Behaviour::Overloaded(seconds) => wire::not_now(StatusCode::SERVICE_UNAVAILABLE, *seconds),
+        Behaviour::Gone => {
+            state.record(Entry::Deleted { conversation: conversation.to_owned() });
+            wire::not_found("Conversation", conversation)
+        }
         Behaviour::Overflow => {
             wire::detail(StatusCode::BAD_REQUEST, "CONTEXT_WINDOW_EXCEEDED: the context window is full")
         }
@@ -244,6 +249,10 @@ pub(super) async fn resume_conversation(
 ) -> Response {
     let run = {
         let state = shared.lock();
+        // Asked first of all, as the real server does: it tells a client whether keys are recognised.
+        if !state.script.redis {
+            return wire::needs_redis();
+        }
         let by_key = resume.otid.as_ref().and_then(|key| state.keys.get(key)).cloned();
         let is_live = |run: &&String| state.runs.get(*run).is_some_and(|row| row.is_active() && row.background);
         let latest = || state.conversations.get(&id)?.runs.iter().rev().find(is_live).cloned();
@@ -262,7 +271,7 @@ pub(super) async fn resume_conversation(
 fn resumed(shared: &Arc<Shared>, run: &str, after: usize) -> Response {
     let state = shared.lock();
     if !state.script.redis {
-        return wire::detail(StatusCode::SERVICE_UNAVAILABLE, "Background streaming requires Redis to be running.");
+        return wire::needs_redis();
     }
     if state.runs.get(run).is_some_and(|row| !row.background) {
         return wire::detail(StatusCode::BAD_REQUEST, "Run was not created in background mode");

@@ -1,8 +1,10 @@
 //! Letta's JSON, as its server 0.16.8 writes it.
 
+use std::time::{Duration, SystemTime};
+
 use axum::{
     Json,
-    http::{StatusCode, header::RETRY_AFTER},
+    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
 use broca_core::Timestamp;
@@ -59,6 +61,10 @@ pub(super) fn not_found(what: &str, id: &str) -> Response {
     detail(StatusCode::NOT_FOUND, format!("NOT_FOUND: {what} not found with id='{id}'"))
 }
 
+pub(super) fn needs_redis() -> Response {
+    detail(StatusCode::SERVICE_UNAVAILABLE, "Background streaming requires Redis to be running.")
+}
+
 pub(super) fn busy(run: &str) -> Response {
     let body = json!({
         "detail": format!("CONFLICT: Cannot send a new message: another request is being processed (run_id={run})"),
@@ -87,8 +93,15 @@ pub(super) fn model_error(kind: &str) -> Response {
     (status, Json(json!({"error": {"type": kind, "message": "scripted", "detail": null}}))).into_response()
 }
 
-pub(super) fn rate_limited(seconds: u64) -> Response {
-    let mut response = detail(StatusCode::TOO_MANY_REQUESTS, "Too many requests");
-    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+/// `after` is the value of `Retry-After`: seconds or a date.
+pub(super) fn not_now(status: StatusCode, after: impl Into<HeaderValue>) -> Response {
+    let mut response = detail(status, "Not now");
+    response.headers_mut().insert(RETRY_AFTER, after.into());
     response
+}
+
+/// The moment that is so many seconds away, as HTTP writes it. Its unit is the second, so it is rounded up.
+pub(super) fn http_date(seconds: u64) -> HeaderValue {
+    let at = SystemTime::now() + Duration::from_secs(seconds + 1);
+    HeaderValue::from_str(&httpdate::fmt_http_date(at)).unwrap_or(HeaderValue::from_static(""))
 }

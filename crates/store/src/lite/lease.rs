@@ -17,14 +17,22 @@ use crate::{
 pub(crate) const SET_AGENT_CONVERSATION: &str = "-- set agent conversation
 UPDATE conversations SET agent_conversation = $3 WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL";
 
+pub(crate) const SET_TURN_CONVERSATION: &str = "-- set agent conversation: turn
+UPDATE turns SET agent_conversation = $3 WHERE id = $1 AND conversation_id = $2 AND state = 'started'";
+
 pub(crate) async fn set_agent_conversation(
     conn: &mut SqliteConnection,
     conversation: ConversationId,
     epoch: i64,
+    turn: TurnId,
     name: &str,
 ) -> Result<Fenced<()>, StoreError> {
-    let done = sqlx::query(SET_AGENT_CONVERSATION).bind(conversation.0).bind(epoch).bind(name).execute(conn).await?;
-    Ok(if done.rows_affected() > 0 { Fenced::Done(()) } else { Fenced::LeaseLost })
+    let held = sqlx::query(SET_AGENT_CONVERSATION).bind(conversation.0).bind(epoch).bind(name);
+    if held.execute(&mut *conn).await?.rows_affected() == 0 {
+        return Ok(Fenced::LeaseLost);
+    }
+    sqlx::query(SET_TURN_CONVERSATION).bind(turn.0).bind(conversation.0).bind(name).execute(conn).await?;
+    Ok(Fenced::Done(()))
 }
 
 pub(crate) const RELEASE: &str = concat!(

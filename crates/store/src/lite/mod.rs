@@ -81,6 +81,8 @@ mod tests {
             finish::TURN,
             finish::ADVANCE,
             lease::OWNER,
+            lease::SET_AGENT_CONVERSATION,
+            lease::SET_TURN_CONVERSATION,
             lease::RELEASE,
             lease::FIRST,
             lease::HAND_OVER,

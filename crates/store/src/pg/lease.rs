@@ -10,16 +10,25 @@ use crate::{
 };
 
 pub(crate) const SET_AGENT_CONVERSATION: &str = "-- set agent conversation
-UPDATE conversations SET agent_conversation = $3 WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL";
+WITH held AS (
+    UPDATE conversations SET agent_conversation = $4 WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL
+    RETURNING id
+), open AS (
+    UPDATE turns t SET agent_conversation = $4 FROM held h
+    WHERE t.id = $3 AND t.conversation_id IS NOT DISTINCT FROM h.id AND t.state IS NOT DISTINCT FROM 'started'
+)
+SELECT 1 FROM held";
 
 pub(crate) async fn set_agent_conversation(
     conn: &mut PgConnection,
     conversation: ConversationId,
     epoch: i64,
+    turn: TurnId,
     name: &str,
 ) -> Result<Fenced<()>, StoreError> {
-    let done = sqlx::query(SET_AGENT_CONVERSATION).bind(conversation.0).bind(epoch).bind(name).execute(conn).await?;
-    Ok(if done.rows_affected() > 0 { Fenced::Done(()) } else { Fenced::LeaseLost })
+    let held = sqlx::query(SET_AGENT_CONVERSATION).bind(conversation.0).bind(epoch).bind(turn.0).bind(name);
+    let held = held.fetch_optional(conn).await?;
+    Ok(if held.is_some() { Fenced::Done(()) } else { Fenced::LeaseLost })
 }
 
 pub(crate) const RELEASE: &str = "-- release

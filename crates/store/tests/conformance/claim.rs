@@ -71,7 +71,7 @@ async fn an_expired_lease_is_taken_over_and_its_holder_writes_nothing_more(home:
     assert!(matches!(finish, Fenced::LeaseLost));
     assert_eq!(home.store.record_run(turn, stale.epoch, "run-1").await.unwrap(), Fenced::LeaseLost);
     assert_eq!(home.store.release(stale.conversation, stale.epoch).await.unwrap(), Fenced::LeaseLost);
-    let named = home.store.set_agent_conversation(stale.conversation, stale.epoch, "theirs").await.unwrap();
+    let named = home.store.set_agent_conversation(stale.conversation, stale.epoch, turn, "theirs").await.unwrap();
     assert_eq!(named, Fenced::LeaseLost);
     let leases = [(stale.conversation, stale.epoch)];
     assert_eq!(home.store.renew(&first, &leases, &[(turn, 9)], TTL).await.unwrap(), [stale.conversation]);
@@ -191,11 +191,23 @@ async fn the_agents_conversation_is_remembered(home: Home) {
     let (message, _) = home.accept(says("alice", "hi")).await;
     let lease = home.hold(message, &me).await;
     assert_eq!(lease.agent_conversation, None);
-    let named = home.store.set_agent_conversation(lease.conversation, lease.epoch, "conv-1").await.unwrap();
-    assert_eq!(named, Fenced::Done(()));
-    home.start(&lease, &me).await;
+    // A first turn is recorded before there is a conversation to say it in; a later one in a new conversation, if
+    // the agent lost the old one.
+    let turn = home.start(&lease, &me).await;
+    for name in ["conv-1", "conv-2"] {
+        let named = home.store.set_agent_conversation(lease.conversation, lease.epoch, turn, name).await.unwrap();
+        assert_eq!(named, Fenced::Done(()));
+    }
     home.expire_leases().await;
     let lease = home.hold(message, &me).await;
-    assert_eq!(lease.agent_conversation.as_deref(), Some("conv-1"));
-    assert_eq!(lease.open_turn.unwrap().agent_conversation.as_deref(), Some("conv-1"));
+    assert_eq!(lease.agent_conversation.as_deref(), Some("conv-2"));
+    assert_eq!(lease.open_turn.as_ref().unwrap().agent_conversation.as_deref(), Some("conv-2"));
+
+    done(home.store.finish(ends(&lease, Some(turn), retry(Duration::ZERO))).await.unwrap());
+    let lease = home.hold(message, &me).await;
+    home.start(&lease, &me).await;
+    let named = home.store.set_agent_conversation(lease.conversation, lease.epoch, turn, "conv-3").await.unwrap();
+    assert_eq!(named, Fenced::Done(()));
+    let old = "SELECT count(*) FROM turns WHERE state = 'retry' AND agent_conversation = 'conv-2'";
+    assert_eq!(home.number(old).await, 1, "what is over is history");
 }

@@ -214,7 +214,7 @@ pub(crate) fn failed() -> End {
 }
 
 pub(crate) fn retry(delay: Duration) -> End {
-    End::Retry { failure: failure(), delay }
+    End::Retry { failure: failure(), delay, turn_unknown: false }
 }
 
 pub(crate) fn done(finished: Fenced<Finished>) -> Finished {

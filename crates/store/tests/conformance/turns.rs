@@ -36,20 +36,29 @@ async fn attempts_are_counted_when_they_start(home: Home) {
     );
     assert!(record.turns.iter().all(|turn| turn.state == TurnState::Retry && turn.worker == me.as_str()));
 
+    // Nobody knows what became of it, and its route has it said again all the same.
+    let lease = home.hold(message, &me).await;
+    let turn = home.start(&lease, &me).await;
+    let end = End::Retry { failure: failure(), delay: Duration::ZERO, turn_unknown: true };
+    assert!(done(home.store.finish(ends(&lease, Some(turn), end)).await.unwrap()).owed.is_none());
+    let record = home.store.message(message).await.unwrap().unwrap();
+    assert_eq!((record.state, record.attempts), (MessageState::Received, 4));
+    assert_eq!(record.turns[3].state, TurnState::Unknown);
+
     // A worker that dies in a turn: its successor's resumption counts.
     let lease = home.hold(message, &me).await;
     let turn = home.start(&lease, &me).await;
     home.expire_leases().await;
     let lease = home.hold(message, &me).await;
     let resume = ResumeTurn { turn, conversation: lease.conversation, epoch: lease.epoch, worker: me.clone() };
-    assert_eq!(home.store.resume_turn(resume).await.unwrap(), Fenced::Done(5));
+    assert_eq!(home.store.resume_turn(resume).await.unwrap(), Fenced::Done(6));
     assert_eq!(home.store.record_run(turn, lease.epoch, "run-5").await.unwrap(), Fenced::Done(()));
     let end = End::Failed { failure: failure(), turn_unknown: true };
     assert!(done(home.store.finish(ends(&lease, Some(turn), end)).await.unwrap()).owed.is_some());
     let record = home.store.message(message).await.unwrap().unwrap();
-    assert_eq!((record.state, record.attempts), (MessageState::Failed, 5));
+    assert_eq!((record.state, record.attempts), (MessageState::Failed, 6));
     let last = record.turns.last().unwrap();
-    assert_eq!((last.state, last.run.as_deref(), last.attempt), (TurnState::Unknown, Some("run-5"), 4));
+    assert_eq!((last.state, last.run.as_deref(), last.attempt), (TurnState::Unknown, Some("run-5"), 5));
 }
 
 async fn a_message_has_one_open_turn(home: Home) {
