@@ -69,6 +69,9 @@ kinds!(
     /// A worker took up a turn that its predecessor left open. `events`, with epoch; detail `turn`, `from`,
     /// `from_epoch`, `handed_over`.
     TurnResumed = "turn_resumed",
+    /// The agent had lost its side of the conversation: a new one was begun. `events`, with epoch; detail `turn`, `from`,
+    /// `to`.
+    ConversationRenewed = "conversation_renewed",
     /// The agent named the run. `events`; detail `turn`, `run`.
     RunKnown = "run_known",
     /// The end of a turn. The row of the turn, as the four below.

@@ -14,11 +14,14 @@ use crate::{
     journal::{Event, append},
 };
 
+pub(crate) const HOLDER: &str = "-- set agent conversation: look
+SELECT owner, agent_conversation FROM conversations WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL";
+
 pub(crate) const SET_AGENT_CONVERSATION: &str = "-- set agent conversation
-UPDATE conversations SET agent_conversation = $3 WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL";
+UPDATE conversations SET agent_conversation = $2 WHERE id = $1";
 
 pub(crate) const SET_TURN_CONVERSATION: &str = "-- set agent conversation: turn
-UPDATE turns SET agent_conversation = $3 WHERE id = $1 AND conversation_id = $2 AND state = 'started'";
+UPDATE turns SET agent_conversation = $2 WHERE id = $3 AND conversation_id = $1 AND state = 'started'";
 
 pub(crate) async fn set_agent_conversation(
     conn: &mut SqliteConnection,
@@ -27,11 +30,17 @@ pub(crate) async fn set_agent_conversation(
     turn: TurnId,
     name: &str,
 ) -> Result<Fenced<()>, StoreError> {
-    let held = sqlx::query(SET_AGENT_CONVERSATION).bind(conversation.0).bind(epoch).bind(name);
-    if held.execute(&mut *conn).await?.rows_affected() == 0 {
-        return Ok(Fenced::LeaseLost);
+    let held: Option<(String, Option<String>)> =
+        sqlx::query_as(HOLDER).bind(conversation.0).bind(epoch).fetch_optional(&mut *conn).await?;
+    let Some((owner, old)) = held else { return Ok(Fenced::LeaseLost) };
+    sqlx::query(SET_AGENT_CONVERSATION).bind(conversation.0).bind(name).execute(&mut *conn).await?;
+    sqlx::query(SET_TURN_CONVERSATION).bind(conversation.0).bind(name).bind(turn.0).execute(&mut *conn).await?;
+    if let Some(old) = old.filter(|old| old != name) {
+        let event = Event::new(EventKind::ConversationRenewed, now_micros(conn).await?);
+        let event = event.conversation(conversation.0).actor(&owner).epoch(epoch);
+        let detail = json!({"turn": turn, "from": old, "to": name});
+        append(conn, &[event.detail(detail)]).await?;
     }
-    sqlx::query(SET_TURN_CONVERSATION).bind(turn.0).bind(conversation.0).bind(name).execute(conn).await?;
     Ok(Fenced::Done(()))
 }
 

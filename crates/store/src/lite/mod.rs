@@ -81,6 +81,7 @@ mod tests {
             finish::TURN,
             finish::ADVANCE,
             lease::OWNER,
+            lease::HOLDER,
             lease::SET_AGENT_CONVERSATION,
             lease::SET_TURN_CONVERSATION,
             lease::RELEASE,

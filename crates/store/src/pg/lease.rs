@@ -10,12 +10,18 @@ use crate::{
 };
 
 pub(crate) const SET_AGENT_CONVERSATION: &str = "-- set agent conversation
-WITH held AS (
-    UPDATE conversations SET agent_conversation = $4 WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL
-    RETURNING id
+WITH held AS MATERIALIZED (
+    SELECT id, owner, agent_conversation AS old FROM conversations WHERE id = $1 AND epoch = $2 AND owner IS NOT NULL
+    FOR UPDATE
+), named AS (
+    UPDATE conversations c SET agent_conversation = $4 FROM held h WHERE c.id = h.id
 ), open AS (
     UPDATE turns t SET agent_conversation = $4 FROM held h
     WHERE t.id = $3 AND t.conversation_id IS NOT DISTINCT FROM h.id AND t.state IS NOT DISTINCT FROM 'started'
+), journal AS (
+    INSERT INTO events (at, kind, conversation_id, actor, epoch, detail)
+    SELECT broca_now(), 'conversation_renewed', id, owner, $2, jsonb_build_object('turn', $3::uuid, 'from', old, 'to', $4)
+    FROM held WHERE old <> $4
 )
 SELECT 1 FROM held";
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use broca_core::{MessageId, TurnId};
+use broca_core::{EventKind, MessageId, TurnId};
 use broca_store::{ClaimRequest, Claimed, Fenced, OwedKind, PENDING_PAGE};
 use futures::future::join_all;
 
@@ -210,4 +210,8 @@ async fn the_agents_conversation_is_remembered(home: Home) {
     assert_eq!(named, Fenced::Done(()));
     let old = "SELECT count(*) FROM turns WHERE state = 'retry' AND agent_conversation = 'conv-2'";
     assert_eq!(home.number(old).await, 1, "what is over is history");
+    let renewed = home.store.journey(message).await.unwrap().unwrap().events;
+    let renewed = renewed.into_iter().filter(|event| event.kind == EventKind::ConversationRenewed);
+    let names: Vec<_> = renewed.map(|event| (event.detail["from"].clone(), event.detail["to"].clone())).collect();
+    assert_eq!(names, [("conv-1".into(), "conv-2".into()), ("conv-2".into(), "conv-3".into())]);
 }
