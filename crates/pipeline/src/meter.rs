@@ -145,7 +145,7 @@ impl Turn {
         let (outcome, failure) = match outcome {
             TurnOutcome::Answered(_) => ("answered", None),
             TurnOutcome::Retry { failure, .. } => ("retry", Some(failure)),
-            TurnOutcome::Dead(failure) => ("dead", Some(failure)),
+            TurnOutcome::Dead(failure) | TurnOutcome::NoConversation(failure) => ("dead", Some(failure)),
             TurnOutcome::Unknown(failure) => ("unknown", Some(failure)),
         };
         histogram!(metric::TURN.name, "agent" => self.agent.clone()).record(self.started.elapsed());
