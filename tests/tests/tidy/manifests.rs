@@ -8,7 +8,8 @@ use crate::tree::Tree;
 fn may_depend_on(package: &str) -> Option<&'static [&'static str]> {
     match package {
         "broca-core" | "broca-servers" => Some(&[]),
-        "broca-store" | "broca-bus" | "broca-letta" | "broca-plugin" | "broca-rehearsal" => Some(&["broca-core"]),
+        "broca-store" | "broca-bus" | "broca-letta" | "broca-plugin" => Some(&["broca-core"]),
+        "broca-rehearsal" => Some(&["broca-core", "broca-plugin"]),
         "broca-pipeline" => Some(&["broca-core", "broca-store", "broca-bus", "broca-letta", "broca-plugin"]),
         "broca-admin" => Some(&["broca-core", "broca-store", "broca-bus"]),
         "broca" | "broca-tests" => None,

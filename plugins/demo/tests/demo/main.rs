@@ -1,7 +1,6 @@
 //! The demo plugin at a scripted platform: what it reports, and what it makes of every way in which a send fails.
 
 mod deliveries;
-mod pipeline;
 mod platform;
 mod updates;
 
