@@ -6,3 +6,4 @@ pub mod dead_letters;
 mod preview;
 pub mod replay;
 pub mod status;
+pub mod targets;

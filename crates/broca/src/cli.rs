@@ -110,6 +110,9 @@ pub(crate) enum Command {
     /// Dead letters: what failed
     #[command(subcommand)]
     Dlq(commands::dlq::Command),
+    /// Chats and people that take no answers: the bot is blocked, or the chat is gone
+    #[command(subcommand)]
+    Targets(commands::targets::Command),
     /// Brings messages and answers back that failed
     Replay(commands::replay::Args),
     /// Is every message over or on its way? For monitors, and after an outage

@@ -130,6 +130,7 @@ impl App {
             timeout: Duration::from_millis(delivery.timeout_ms),
             lease_ttl: Duration::from_millis(delivery.lease_ttl_ms),
             retry: self.settings().delivery_retry,
+            probe_after: Duration::from_secs(delivery.probe_after_s),
             sweep_interval: Duration::from_millis(delivery.sweep_interval_ms),
             drain: Duration::from_millis(delivery.drain_ms),
         }

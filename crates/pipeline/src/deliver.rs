@@ -8,31 +8,26 @@
 //! Order: an answer is begun only when no earlier one of its chat is open. Whoever ends an answer begins the next,
 //! so the broker's message for one that had to wait can be acked at once.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use broca_bus::Job;
 use broca_core::{
-    DeliveryError, Instance, Part, ResponseId, WorkerId,
-    agent::{Failure, FailureClass},
-    delivery::Settlement,
+    Instance, ResponseId, WorkerId,
     envelope::{Body, Envelope},
-    retry::{Decision, RetryPolicy},
+    retry::RetryPolicy,
     subject,
 };
-use broca_plugin::{PartSink, Parts, Plugin};
+use broca_plugin::Plugin;
 use broca_store::{Delivery, DeliveryEnd, DeliveryFinished, Dispatch, Fenced, FinishDelivery, Store, StoreError};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    attempt::attempt,
     crash::{CrashPoint, point},
     delivering::DeliveringSet,
     meter,
     mutate::{self, Protection},
-    parts::Recorder,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +39,8 @@ pub struct DeliveryOptions {
     /// How long a silent process keeps an answer to itself before another one settles it.
     pub lease_ttl: Duration,
     pub retry: RetryPolicy,
+    /// After this long, an answer to a chat that takes nothing is tried again.
+    pub probe_after: Duration,
     /// How often the rows are searched for answers that are due.
     pub sweep_interval: Duration,
     /// How long a shutdown waits for deliveries under way.
@@ -57,6 +54,7 @@ impl Default for DeliveryOptions {
             timeout: Duration::from_secs(60),
             lease_ttl: Duration::from_secs(25),
             retry: RetryPolicy { max_attempts: 8, initial_ms: 1_000, ..RetryPolicy::default() },
+            probe_after: Duration::from_secs(6 * 3_600),
             sweep_interval: Duration::from_secs(1),
             drain: Duration::from_secs(15),
         }
@@ -146,107 +144,6 @@ async fn lane(deliverer: &Deliverer, first: ResponseId, job: Option<&Job>) -> Re
     }
 }
 
-/// What the platform says of an attempt that was cut off.
-enum Asked {
-    Ended(DeliveryEnd),
-    /// It lacks all of the answer, or what is behind these parts.
-    Lacks(Vec<Part>),
-}
-
-/// One attempt, and what it came to.
-async fn attempt(deliverer: &Deliverer, mut dispatch: Dispatch, interrupted: bool) -> (Arc<Dispatch>, DeliveryEnd) {
-    if interrupted {
-        match ask(deliverer, &dispatch).await {
-            Asked::Ended(end) => return (Arc::new(dispatch), end),
-            Asked::Lacks(parts) => dispatch.response.parts = parts,
-        }
-    }
-    let dispatch = Arc::new(dispatch);
-    let parts = Arc::new(Parts::new(&dispatch.response, Arc::new(recorder(deliverer, &dispatch))));
-    let (plugin, handed, noted) = (deliverer.plugin.clone(), dispatch.clone(), parts.clone());
-    // A task of its own, so that a plugin's panic ends one delivery and not the process.
-    let mut call =
-        tokio::spawn(async move { plugin.deliver(&handed.response, &handed.profile, handed.message, &noted).await });
-    let started = Instant::now();
-    let result = match tokio::time::timeout(deliverer.options.timeout, &mut call).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(cut_off("the plugin panicked while delivering")),
-        Err(_) => {
-            call.abort();
-            Err(cut_off("the platform did not answer in time"))
-        }
-    };
-    point(CrashPoint::PlatformSent);
-    meter::platform_took(&deliverer.instance, &dispatch.profile.platform, started.elapsed());
-    let got_on = parts.all().len() > dispatch.response.parts.len();
-    let policy = &deliverer.options.retry;
-    let end = match result {
-        Ok(receipt) => DeliveryEnd::Delivered(receipt),
-        Err(DeliveryError::Dead(failure)) => DeliveryEnd::Dead(failure),
-        Err(DeliveryError::Retry { after, failure }) => again(policy, &dispatch, got_on, after, failure),
-        Err(DeliveryError::Unknown(failure)) => match ask(deliverer, &with(&dispatch, parts.all())).await {
-            Asked::Ended(DeliveryEnd::Unknown(_)) => DeliveryEnd::Unknown(failure),
-            Asked::Ended(known) => known,
-            Asked::Lacks(_) => again(policy, &dispatch, got_on, None, failure),
-        },
-    };
-    (dispatch, end)
-}
-
-fn with(dispatch: &Dispatch, parts: Vec<Part>) -> Dispatch {
-    let mut dispatch = dispatch.clone();
-    dispatch.response.parts = parts;
-    dispatch
-}
-
-fn recorder(deliverer: &Deliverer, dispatch: &Dispatch) -> Recorder {
-    Recorder {
-        store: deliverer.store.clone(),
-        response: dispatch.response.id,
-        host: deliverer.host.clone(),
-        attempt: dispatch.response.attempt,
-        draining: deliverer.draining.clone(),
-    }
-}
-
-fn cut_off(reason: &str) -> DeliveryError {
-    DeliveryError::Unknown(Failure::new(FailureClass::Interrupted, reason))
-}
-
-/// Asks the platform about an attempt that was cut off, and records the parts that it has.
-async fn ask(deliverer: &Deliverer, dispatch: &Dispatch) -> Asked {
-    let asked = deliverer.plugin.settle(&dispatch.response, &dispatch.profile, dispatch.message);
-    match tokio::time::timeout(deliverer.options.timeout, asked).await {
-        Ok(Settlement::Delivered(receipt)) => Asked::Ended(DeliveryEnd::Delivered(receipt)),
-        Ok(Settlement::NotDelivered) => Asked::Lacks(dispatch.response.parts.clone()),
-        Ok(Settlement::Partly(parts)) => match recorder(deliverer, dispatch).record(&parts).await {
-            Ok(()) => Asked::Lacks(parts),
-            Err(error) => {
-                Asked::Ended(DeliveryEnd::Unknown(Failure::new(FailureClass::Interrupted, error.to_string())))
-            }
-        },
-        Ok(Settlement::CannotTell) | Err(_) => {
-            let reason = "an attempt was cut off and the platform cannot tell whether it has the answer";
-            Asked::Ended(DeliveryEnd::Unknown(Failure::new(FailureClass::Interrupted, reason)))
-        }
-    }
-}
-
-/// `got_on`: the attempt sent something before it failed, and is the first of the budget.
-fn again(
-    policy: &RetryPolicy,
-    dispatch: &Dispatch,
-    got_on: bool,
-    after: Option<Duration>,
-    failure: Failure,
-) -> DeliveryEnd {
-    let spent = if got_on { 1 } else { dispatch.response.attempt.saturating_sub(dispatch.attempts_before) };
-    match policy.decide(spent, dispatch.age, after) {
-        Decision::RetryAfter(delay) => DeliveryEnd::Retry { failure, delay },
-        Decision::GiveUp(why) => DeliveryEnd::Dead(Failure::new(failure.class, format!("{} ({why})", failure.reason))),
-    }
-}
-
 /// Records the end; repeats it while the database is away, because the platform has already been spoken to.
 async fn finish(deliverer: &Deliverer, response: ResponseId, ended: (Arc<Dispatch>, DeliveryEnd)) -> Then {
     let (dispatch, end) = ended;
@@ -294,6 +191,10 @@ fn log(finish: &FinishDelivery) {
         DeliveryEnd::Delivered(_) => tracing::debug!(%response, "delivered"),
         DeliveryEnd::Retry { failure, delay } => {
             tracing::warn!(%response, attempt, class = %failure.class, reason = failure.reason, delay_ms = delay.as_millis(), "delivered later");
+        }
+        DeliveryEnd::TargetDead { failure, probe_after } => {
+            let probe_after_s = probe_after.as_secs();
+            tracing::warn!(%response, attempt, class = %failure.class, reason = failure.reason, probe_after_s, "undeliverable, dead-lettered; so is what follows in this chat");
         }
         DeliveryEnd::Dead(failure) => {
             tracing::error!(%response, attempt, class = %failure.class, reason = failure.reason, "undeliverable, dead-lettered");

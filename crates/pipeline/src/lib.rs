@@ -23,6 +23,7 @@ pub mod work;
 pub mod worker;
 mod yielded;
 
+mod attempt;
 mod delivering;
 mod held;
 mod meter;

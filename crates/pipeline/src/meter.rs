@@ -220,7 +220,7 @@ pub(crate) fn delivered(instance: &Instance, dispatch: &Dispatch, end: &Delivery
     let ended = match end {
         DeliveryEnd::Delivered(_) => ("delivered", ""),
         DeliveryEnd::Retry { failure, .. } => ("retry", failure.class.as_str()),
-        DeliveryEnd::Dead(failure) => ("dead", failure.class.as_str()),
+        DeliveryEnd::Dead(failure) | DeliveryEnd::TargetDead { failure, .. } => ("dead", failure.class.as_str()),
         DeliveryEnd::Unknown(failure) => ("unknown", failure.class.as_str()),
         DeliveryEnd::HandBack => ("handed_back", ""),
     };

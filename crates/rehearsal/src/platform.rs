@@ -154,6 +154,11 @@ impl ScriptedPlatform {
         self.shared.lock().record.all().to_vec()
     }
 
+    /// Whose sends were refused with 403, in order.
+    pub fn refused(&self) -> Vec<String> {
+        self.shared.lock().refused.clone()
+    }
+
     /// The updates that no poll has confirmed yet.
     pub fn unconfirmed(&self) -> Vec<Update> {
         self.shared.lock().updates.iter().cloned().collect()
@@ -221,6 +226,8 @@ struct State {
     updates: VecDeque<Update>,
     next_update: u64,
     record: Record,
+    /// People whose sends were answered with 403.
+    refused: Vec<String>,
 }
 
 impl Shared {
@@ -228,7 +235,7 @@ impl Shared {
         let record = Record::open(script.log.as_deref())?;
         let now_ms = u64::try_from(SystemClock.now().micros() / 1_000).unwrap_or(1);
         let next_update = script.first_update.unwrap_or(now_ms);
-        let state = Mutex::new(State { script, updates: VecDeque::new(), next_update, record });
+        let state = Mutex::new(State { script, updates: VecDeque::new(), next_update, record, refused: Vec::new() });
         Ok(Self { state, changes: watch::Sender::new(0), stopped: watch::Sender::new(false) })
     }
 

@@ -5,10 +5,11 @@ use std::{collections::HashMap, str::FromStr, time::Duration};
 use broca_core::{
     ConversationId, Instance, MessageId, OutboxId, Part, Profile, ProfileId, Response, ResponseId, Timestamp,
     TraceParent, TurnId, UserId,
+    agent::{Failure, FailureClass},
 };
 use sqlx::types::{Json, Uuid};
 
-use crate::{Claimed, Delivery, Dispatch, Lease, Owed, OwedKind, PendingMessage, StartedTurn, StoreError};
+use crate::{Claimed, Delivery, Dispatch, Lease, Owed, OwedKind, PendingMessage, Refused, StartedTurn, StoreError};
 
 pub(crate) fn count(n: i64) -> Result<u32, StoreError> {
     u32::try_from(n).map_err(StoreError::unreadable)
@@ -206,6 +207,9 @@ pub(crate) struct DeliveryRow {
     username: Option<String>,
     display_name: Option<String>,
     metadata: Json<serde_json::Value>,
+    refused_class: Option<String>,
+    refused_reason: Option<String>,
+    refused_since: Option<i64>,
 }
 
 impl DeliveryRow {
@@ -221,9 +225,18 @@ impl DeliveryRow {
         })
     }
 
+    fn refused(&self) -> Option<Refused> {
+        let (class, reason) = (self.refused_class.as_deref()?, self.refused_reason.clone()?);
+        // Only a newer version's class is none of these; the target is as dead.
+        let class = FailureClass::ALL.iter().copied().find(|known| known.as_str() == class);
+        let failure = Failure::new(class.unwrap_or(FailureClass::Rejected), reason);
+        Some(Refused { failure, since: Timestamp(self.refused_since?) })
+    }
+
     fn dispatch(self) -> Result<Dispatch, StoreError> {
         let asked_at = [self.asked_again_at, self.replayed_at].into_iter().flatten().fold(self.received_at, i64::max);
         Ok(Dispatch {
+            refused: self.refused(),
             response: Response {
                 id: ResponseId(self.id),
                 text: self.text,

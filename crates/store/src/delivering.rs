@@ -32,13 +32,25 @@ pub(crate) struct DeliveryEnding<'a> {
     failure: Option<&'a Failure>,
     receipt: Option<&'a Receipt>,
     pub(crate) delay: i64,
+    /// Set when the chat is to be remembered as dead.
+    pub(crate) probe_after: Option<i64>,
     /// Set when the end owes the broker a dead letter.
     pub(crate) outbox: Option<OutboxId>,
 }
 
 impl<'a> DeliveryEnding<'a> {
     pub(crate) fn of(finish: &'a FinishDelivery) -> Self {
-        let plain = |state, outcome, failure| Self { state, outcome, failure, receipt: None, delay: 0, outbox: None };
+        let plain = |state, outcome, failure| Self {
+            state,
+            outcome,
+            failure,
+            receipt: None,
+            delay: 0,
+            probe_after: None,
+            outbox: None,
+        };
+        let dead =
+            |failure| Self { outbox: Some(OutboxId::new()), ..plain(ResponseState::Dead, "dead", Some(failure)) };
         match &finish.end {
             DeliveryEnd::Delivered(receipt) => {
                 Self { receipt: Some(receipt), ..plain(ResponseState::Delivered, "delivered", None) }
@@ -46,8 +58,9 @@ impl<'a> DeliveryEnding<'a> {
             DeliveryEnd::Retry { failure, delay } => {
                 Self { delay: micros(*delay), ..plain(ResponseState::Retry, "retry", Some(failure)) }
             }
-            DeliveryEnd::Dead(failure) => {
-                Self { outbox: Some(OutboxId::new()), ..plain(ResponseState::Dead, "dead", Some(failure)) }
+            DeliveryEnd::Dead(failure) => dead(failure),
+            DeliveryEnd::TargetDead { failure, probe_after } => {
+                Self { probe_after: Some(micros(*probe_after)), ..dead(failure) }
             }
             DeliveryEnd::Unknown(failure) => plain(ResponseState::Unknown, "unknown", Some(failure)),
             DeliveryEnd::HandBack => plain(ResponseState::Pending, "handed_back", None),

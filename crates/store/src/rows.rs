@@ -239,6 +239,15 @@ pub struct Dispatch {
     /// The time since its message was accepted, or either of the two was last replayed, at `read_at`.
     pub waited: Duration,
     pub read_at: std::time::Instant,
+    /// The platform takes nothing for this chat, by what it last said: end the attempt without asking it.
+    pub refused: Option<Refused>,
+}
+
+/// What a platform said of a chat that it takes nothing for.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub failure: Failure,
+    pub since: Timestamp,
 }
 
 /// What the platform has by now of an answer that takes several of its messages. Fenced by `(host, attempt)`.
@@ -269,6 +278,12 @@ pub enum DeliveryEnd {
     },
     /// Dead-lettered with stage `delivery`.
     Dead(Failure),
+    /// The same, and remembered of the chat: what was written before this attempt is not delivered there, until
+    /// somebody writes in it, or until `probe_after`.
+    TargetDead {
+        failure: Failure,
+        probe_after: Duration,
+    },
     Unknown(Failure),
     /// The platform does not have it after all (settled), or the host stops: back to pending, attempt not counted.
     HandBack,

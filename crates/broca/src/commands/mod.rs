@@ -15,6 +15,7 @@ pub(crate) mod rehearse;
 pub(crate) mod replay;
 pub(crate) mod send;
 pub(crate) mod status;
+pub(crate) mod targets;
 pub(crate) mod tied;
 pub(crate) mod up;
 pub(crate) mod worker;

@@ -202,6 +202,8 @@ pub(crate) struct DeliverySettings {
     pub(crate) timeout_ms: u64,
     /// How long a dead process's answer stays its own before a successor settles it.
     pub(crate) lease_ttl_ms: u64,
+    /// After this long, an answer to a chat that takes nothing is tried again.
+    pub(crate) probe_after_s: u64,
     /// How often answers that are due are searched for.
     pub(crate) sweep_interval_ms: u64,
     /// How long a stopping plugin waits for deliveries under way.
@@ -215,6 +217,7 @@ impl Default for DeliverySettings {
             slots: options.slots,
             timeout_ms: millis(options.timeout),
             lease_ttl_ms: millis(options.lease_ttl),
+            probe_after_s: options.probe_after.as_secs(),
             sweep_interval_ms: millis(options.sweep_interval),
             drain_ms: millis(options.drain),
         }

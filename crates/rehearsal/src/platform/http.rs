@@ -106,6 +106,7 @@ async fn send(State(shared): Platform, Json(send): Json<Send>) -> Response {
     let (fault, delay_ms, hold_ms) = {
         let mut state = shared.lock();
         if state.script.blocked.contains(&send.user) {
+            state.refused.push(send.user);
             return (StatusCode::FORBIDDEN, Json(json!({ "error": "blocked by the user" }))).into_response();
         }
         (state.script.send_faults.pop_front(), state.script.delay_ms, state.script.hold_ms)

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use broca_core::{EventKind, Instance, ResponseId, WorkerId, clock::micros};
+use broca_core::{EventKind, Instance, ResponseId, ResponseState, WorkerId, clock::micros};
 use serde_json::{Value, json};
 use sqlx::{SqliteConnection, SqlitePool, types::Uuid};
 
@@ -26,6 +26,7 @@ FROM (
            r.attempts AS attempts_so_far, r.attempts_before, r.parts, r.created_at, r.replayed_at,
            m.received_at, m.replayed_at AS asked_again_at, m.chat_id, m.attributes, m.trace,
            p.id AS profile_id, p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,
+           d.class AS refused_class, d.reason AS refused_reason, d.since AS refused_since,
            CASE WHEN NOT r.open THEN 'over'
                 WHEN row_number() OVER (PARTITION BY r.id ORDER BY j.key) > 1 THEN 'wait'
                 WHEN r.state = 'delivering' AND r.lease_until > $2 THEN 'wait'
@@ -37,6 +38,8 @@ FROM (
     JOIN responses r ON r.id = unhex(j.value ->> 'response') AND r.instance = j.value ->> 'instance'
     JOIN messages m ON m.id = r.message_id
     JOIN profiles p ON p.id = r.profile_id
+    LEFT JOIN dead_targets d ON d.lane = r.lane AND d.probe_at > $2
+        AND d.asked_at > COALESCE(r.replayed_at, m.replayed_at, m.received_at)
 )";
 
 /// Before the next one overwrites it.
@@ -108,10 +111,12 @@ pub(crate) async fn record_parts(conn: &mut SqliteConnection, item: &RecordParts
 }
 
 pub(crate) const HELD: &str = "-- finish delivery: look
-SELECT j.key + 1 AS n, r.id, r.started_at, r.instance, r.message_id, r.conversation_id, r.lane
+SELECT j.key + 1 AS n, r.id, r.started_at, r.instance, r.message_id, r.conversation_id, r.profile_id, r.lane, m.chat_id,
+       EXISTS (SELECT 1 FROM dead_targets d WHERE d.lane = r.lane) AS is_dead
 FROM json_each($1) j
 JOIN responses r ON r.id = unhex(j.value ->> 'response') AND r.host = j.value ->> 'host'
-    AND r.attempts = j.value ->> 'attempt' AND r.state = 'delivering'";
+    AND r.attempts = j.value ->> 'attempt' AND r.state = 'delivering'
+JOIN messages m ON m.id = r.message_id";
 
 pub(crate) const END: &str = "-- finish delivery
 UPDATE responses
@@ -134,6 +139,18 @@ SELECT unhex(value ->> 'outbox'), 'dead_letter', value ->> 'instance', unhex(val
        unhex(value ->> 'conversation'), unhex(value ->> 'response'), value ->> 'detail', value ->> 'now'
 FROM json_each($1)";
 
+pub(crate) const BURY: &str = "-- finish delivery: dead targets
+INSERT INTO dead_targets (lane, instance, profile_id, chat_id, class, reason, since, asked_at, failures, probe_at)
+SELECT value ->> 'lane', value ->> 'instance', unhex(value ->> 'profile'), value ->> 'chat', value ->> 'class',
+       value ->> 'reason', value ->> 'started_at', value ->> 'started_at', 1, value ->> 'probe_at'
+FROM json_each($1) WHERE true
+ON CONFLICT (lane) DO UPDATE
+    SET class = excluded.class, reason = excluded.reason, asked_at = excluded.asked_at, failures = failures + 1,
+        probe_at = excluded.probe_at";
+
+pub(crate) const REVIVE: &str = "-- dead targets that live
+DELETE FROM dead_targets WHERE lane IN (SELECT value FROM json_each($1))";
+
 pub(crate) const NEXT: &str = "-- next in lane
 SELECT j.value, (SELECT r.id FROM responses r WHERE r.open AND r.lane = j.value ORDER BY r.ord LIMIT 1)
 FROM json_each($1) j";
@@ -146,7 +163,10 @@ struct Held {
     instance: String,
     message_id: Uuid,
     conversation_id: Uuid,
+    profile_id: Uuid,
     lane: String,
+    chat_id: Option<String>,
+    is_dead: bool,
 }
 
 impl Held {
@@ -161,6 +181,8 @@ impl Held {
             "receipt": ending.receipt().map(|receipt| receipt.to_string()), "started_at": self.started_at, "now": now,
             "outbox": ending.outbox.map(|outbox| hex(outbox.0)), "instance": self.instance,
             "message": hex(self.message_id), "conversation": hex(self.conversation_id), "detail": detail.to_string(),
+            "profile": hex(self.profile_id), "chat": self.chat_id, "lane": self.lane,
+            "probe_at": ending.probe_after.map(|after| now.saturating_add(after)),
         })
     }
 }
@@ -174,19 +196,26 @@ pub(crate) async fn finish(
     let held: Vec<Held> = sqlx::query_as(HELD).bind(keys).fetch_all(&mut *conn).await?;
     let mut rows = Vec::with_capacity(held.len());
     let mut ended = Vec::with_capacity(held.len());
+    let mut revived = Vec::new();
     let mut touched = HashSet::new();
     for held in held {
         let Some(item) = index(held.n).and_then(|n| items.get(n)) else { continue };
         if touched.insert(held.id) {
             let ending = DeliveryEnding::of(item);
             rows.push(held.row(item, &ending, now));
+            if held.is_dead && ending.state == ResponseState::Delivered {
+                revived.push(json!(held.lane));
+            }
             ended.push((held.n, ending.state.is_terminal().then_some(held.lane), ending.outbox));
         }
     }
-    let owed = rows.iter().filter(|row| !row["outbox"].is_null()).cloned().collect();
+    let only = |field: &str| rows.iter().filter(|row| !row[field].is_null()).cloned().collect();
+    let (owed, buried) = (only("outbox"), only("probe_at"));
     write(conn, END, rows.clone()).await?;
     write(conn, RECORD, rows).await?;
     write(conn, OWE, owed).await?;
+    write(conn, BURY, buried).await?;
+    write(conn, REVIVE, revived).await?;
     let next = next_in(conn, ended.iter().filter_map(|(_, lane, _)| lane.as_deref()).collect()).await?;
     let answer = |(n, lane, owed): (i64, Option<String>, _)| {
         let next = lane.and_then(|lane| next.get(&lane).copied());

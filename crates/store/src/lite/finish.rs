@@ -6,7 +6,7 @@ use broca_core::{EventKind, MessageState};
 use serde_json::{Value, json};
 use sqlx::{SqliteConnection, types::Uuid};
 
-use super::{batch, hex, now_micros, write};
+use super::{batch, hex, lane, now_micros, write};
 use crate::{
     Fenced, Finish, Finished, StoreError,
     ending::Ending,
@@ -102,7 +102,7 @@ impl Look {
             "retry": ending.message_state == MessageState::Received, "released": self.released(ending),
             "until": now.saturating_add(ending.delay), "now": now, "instance": instance,
             "profile": hex(profile), "response": ending.response.map(|response| hex(response.id.0)),
-            "lane": format!("{instance}/{}", self.chat_id.clone().unwrap_or_else(|| profile.to_string())),
+            "lane": lane(instance, self.chat_id.as_deref(), profile),
             "text": ending.response.map(|response| response.text.as_str()),
             "outbox": ending.outbox.map(|outbox| hex(outbox.0)),
             "detail": ending.response.is_none().then(|| detail.to_string()),

@@ -8,12 +8,15 @@ use sqlx::{
     types::{Json, Uuid},
 };
 
-use super::{batch, hex, now_micros, write};
+use super::{batch, delivery, hex, now, write};
 use crate::{
     Accepted, NewMessage, StoreError,
     accept::{Batch, Entry, Person, TOUCH_EVERY_MICROS, WAKE_AFTER_MICROS},
     operation::Each,
 };
+
+/// With it, whether anybody is to be brought back to life: mostly nobody, and then it costs no statement.
+pub(crate) const NOW: &str = concat!("-- ingest: now\nSELECT ", now!(), ", EXISTS (SELECT 1 FROM dead_targets)");
 
 pub(crate) const SEEN: &str = "-- ingest: events seen before
 SELECT j.key + 1, m.id
@@ -76,7 +79,7 @@ struct Known {
 }
 
 pub(crate) async fn run(conn: &mut SqliteConnection, items: &[NewMessage]) -> Result<Vec<Each<Accepted>>, StoreError> {
-    let now = now_micros(conn).await?;
+    let (now, any_dead): (i64, bool) = sqlx::query_as(NOW).fetch_one(&mut *conn).await?;
     let mut batch = Batch::of(items);
     let known = known_people(conn, &batch.people).await?;
     batch.assume_users(known.values().map(|known| (known.k + 1, known.user_id)));
@@ -85,6 +88,9 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[NewMessage]) -> Re
     let fresh: Vec<(i64, &Entry<'_>)> = (1..).zip(&entries).filter(|(n, _)| !seen.contains_key(n)).collect();
     let profiles = write_people(conn, &batch.people, &known, &fresh, now).await?;
     store(conn, &fresh, &profiles, now).await?;
+    if any_dead {
+        revive(conn, &fresh, &profiles).await?;
+    }
     let accepted = (1..).zip(&entries).map(|(n, entry)| Ok(entry.accepted(seen.get(&n).copied(), now)));
     Ok(batch.answers(accepted.collect()))
 }
@@ -189,4 +195,17 @@ async fn store(
     let rows: Vec<Value> = fresh.iter().map(row).collect();
     write(conn, MESSAGE, rows.clone()).await?;
     write(conn, OWE, rows).await
+}
+
+/// Whoever writes takes answers again.
+async fn revive(
+    conn: &mut SqliteConnection,
+    fresh: &[(i64, &Entry<'_>)],
+    profiles: &HashMap<usize, Uuid>,
+) -> Result<(), StoreError> {
+    let lane = |(_, entry): &(i64, &Entry<'_>)| {
+        let profile = profiles.get(&entry.person).copied().unwrap_or_default();
+        json!(super::lane(entry.message.instance.as_str(), entry.message.incoming.chat_id.as_deref(), profile))
+    };
+    write(conn, delivery::REVIVE, fresh.iter().map(lane).collect()).await
 }

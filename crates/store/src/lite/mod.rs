@@ -34,6 +34,11 @@ pub(crate) fn hex(id: Uuid) -> String {
     id.simple().to_string()
 }
 
+/// Where answers keep their order: the chat, or else the person.
+pub(crate) fn lane(instance: &str, chat: Option<&str>, profile: Uuid) -> String {
+    chat.map_or_else(|| format!("{instance}/{profile}"), |chat| format!("{instance}/{chat}"))
+}
+
 /// One array for `json_each`; its `key` counts from 0.
 pub(crate) fn batch<I>(items: impl IntoIterator<Item = I>, row: impl FnMut(I) -> Value) -> String {
     Value::Array(items.into_iter().map(row).collect()).to_string()
@@ -99,6 +104,7 @@ mod tests {
             delivery::TAKE,
             delivery::HELD,
             delivery::END,
+            delivery::REVIVE,
             delivery::NEXT,
             delivery::KEPT,
             delivery::RENEW,

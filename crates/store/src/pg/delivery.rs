@@ -51,8 +51,11 @@ SELECT j.n, j.verdict, j.state, GREATEST(j.lease_until, j.not_before) AS until, 
        CASE j.verdict WHEN 'go' THEN j.attempts + 1 ELSE j.attempts END AS attempts,
        j.attempts_before, j.parts, j.created_at, j.replayed_at, m.received_at, m.replayed_at AS asked_again_at,
        m.chat_id, m.attributes, m.trace,
-       p.id AS profile_id, p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata
-FROM clock CROSS JOIN judged j JOIN messages m ON m.id = j.message_id JOIN profiles p ON p.id = j.profile_id";
+       p.id AS profile_id, p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,
+       d.class AS refused_class, d.reason AS refused_reason, d.since AS refused_since
+FROM clock CROSS JOIN judged j JOIN messages m ON m.id = j.message_id JOIN profiles p ON p.id = j.profile_id
+LEFT JOIN dead_targets d ON d.lane = j.lane AND d.probe_at > now
+    AND d.asked_at > COALESCE(j.replayed_at, m.replayed_at, m.received_at)";
 
 pub(crate) async fn begin(conn: &mut PgConnection, items: &[BeginDelivery]) -> Result<Vec<Each<Delivery>>, StoreError> {
     let rows: Vec<DeliveryRow> = sqlx::query_as(BEGIN)
@@ -93,12 +96,12 @@ WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
 input AS MATERIALIZED (
     SELECT DISTINCT ON (response_id) *
     FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
-                $8::text[], $9::bigint[], $10::uuid[])
+                $8::text[], $9::bigint[], $10::uuid[], $11::bigint[])
         WITH ORDINALITY AS i (response_id, host, attempt, new_state, outcome, new_class, new_reason, new_receipt,
-                              delay, outbox_id, n)
+                              delay, outbox_id, probe_after, n)
     ORDER BY response_id, n
 ), locked AS MATERIALIZED (
-    SELECT i.*, r.started_at, r.instance, r.message_id, r.conversation_id, r.lane
+    SELECT i.*, r.started_at, r.instance, r.message_id, r.conversation_id, r.profile_id, r.lane
     FROM input i
     JOIN responses r ON r.id = i.response_id AND r.host = i.host AND r.attempts = i.attempt AND r.state = 'delivering'
     ORDER BY r.id
@@ -123,6 +126,19 @@ input AS MATERIALIZED (
            jsonb_build_object('stage', 'delivery', 'class', new_class, 'reason', new_reason, 'attempts', attempt), now
     FROM locked, clock
     WHERE outbox_id IS NOT NULL
+), buried AS (
+    INSERT INTO dead_targets AS d
+        (lane, instance, profile_id, chat_id, class, reason, since, asked_at, failures, probe_at)
+    SELECT DISTINCT ON (lane) lane, l.instance, l.profile_id, m.chat_id, new_class, new_reason, started_at, started_at, 1,
+           now + probe_after
+    FROM clock CROSS JOIN locked l JOIN messages m ON m.id = l.message_id
+    WHERE probe_after IS NOT NULL
+    ORDER BY lane
+    ON CONFLICT (lane) DO UPDATE
+        SET class = EXCLUDED.class, reason = EXCLUDED.reason, asked_at = EXCLUDED.asked_at,
+            failures = d.failures + 1, probe_at = EXCLUDED.probe_at
+), revived AS (
+    DELETE FROM dead_targets WHERE lane = ANY (ARRAY(SELECT lane FROM locked WHERE new_state = 'delivered'))
 )
 SELECT n, CASE WHEN new_state NOT IN ('pending', 'retry') THEN lane END AS lane FROM locked";
 
@@ -148,6 +164,7 @@ pub(crate) async fn finish(
         .bind(column(&endings, |e| e.receipt().map(|receipt| receipt.to_string())))
         .bind(column(&endings, |e| e.delay))
         .bind(column(&endings, |e| e.outbox.map(|outbox| outbox.0)))
+        .bind(column(&endings, |e| e.probe_after))
         .fetch_all(&mut *conn)
         .await?;
     let lanes: Vec<&str> = rows.iter().filter_map(|(_, lane)| lane.as_deref()).collect();

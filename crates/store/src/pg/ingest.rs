@@ -82,6 +82,9 @@ input AS MATERIALIZED (
 ), owed AS (
     INSERT INTO outbox (id, kind, instance, message_id, conversation_id, created_at)
     SELECT outbox_id, 'wake', instance, id, conversation_id, now FROM fresh, clock
+), revived AS (
+    DELETE FROM dead_targets
+    WHERE lane = ANY (ARRAY(SELECT instance || '/' || COALESCE(chat_id, profile_id::text) FROM fresh))
 )
 SELECT n, seen, now AS at FROM input, clock WHERE seen IS NOT NULL
 UNION ALL

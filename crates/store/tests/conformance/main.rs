@@ -13,6 +13,7 @@ mod journey;
 mod outage;
 mod reading;
 mod replay;
+mod targets;
 mod turns;
 mod walk;
 

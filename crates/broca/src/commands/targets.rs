@@ -1,0 +1,88 @@
+//! `broca targets`: chats and people that take no answers.
+
+use broca_admin::targets::{self, Cleared, Targets};
+use broca_core::{Instance, Timestamp};
+use broca_store::{DeadTarget, TargetFilter};
+
+use super::letters::{age, short};
+use crate::{
+    app::App,
+    failure::{Code, Failure},
+    output::table,
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Those that blocked the bot or are gone, the latest first
+    List(ListArgs),
+    /// Forgets that some are dead: their next answers are tried again
+    Clear(ClearArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Only those of this plugin instance
+    #[arg(long)]
+    instance: Option<Instance>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClearArgs {
+    /// Names as `broca targets list` shows them, or <instance>/<the platform's id of a person>
+    #[arg(value_name = "TARGET", required_unless_present_any = ["instance", "all"])]
+    targets: Vec<String>,
+    /// All of this plugin instance, or only the named ones of it
+    #[arg(long)]
+    instance: Option<Instance>,
+    /// All there are
+    #[arg(long, conflicts_with_all = ["targets", "instance"])]
+    all: bool,
+}
+
+pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
+    let store = app.store().await?;
+    store.check_migrated().await?;
+    match command {
+        Command::List(args) => {
+            let filter = TargetFilter { instance: args.instance.clone(), target: None };
+            let found = targets::list(&store, &filter).await?;
+            let now = store.now().await?;
+            app.output.result(&found, || rows(&found, now))
+        }
+        Command::Clear(args) => {
+            let filter = TargetFilter { instance: args.instance.clone(), target: None };
+            let done = targets::clear(&store, &args.targets, &filter).await?;
+            app.output.result(&done, || text(&done))?;
+            match (done.cleared, done.unknown.is_empty()) {
+                (_, true) => Ok(()),
+                (0, false) => Err(Failure::said(Code::NotFound as u8)),
+                (_, false) => Err(Failure::said(Code::Partial as u8)),
+            }
+        }
+    }
+}
+
+fn rows(found: &Targets, now: Timestamp) -> String {
+    if found.items.is_empty() {
+        return "every chat takes answers".to_owned();
+    }
+    let row = |target: &DeadTarget| {
+        let probe = now.micros() < target.probe_at.micros();
+        [
+            target.target.clone(),
+            target.platform_user_id.clone(),
+            age(now.since(target.since).as_secs()),
+            target.class.clone(),
+            target.failures.to_string(),
+            if probe { format!("in {}", age(target.probe_at.since(now).as_secs())) } else { "next answer".to_owned() },
+            short(&target.reason, 60),
+        ]
+    };
+    table(["target", "person", "dead for", "class", "refusals", "tried again", "reason"], found.items.iter().map(row))
+}
+
+fn text(done: &Cleared) -> String {
+    let mut lines = vec![format!("cleared {}", done.cleared)];
+    lines.extend(done.unknown.iter().map(|name| format!("not dead: {name}; see `broca targets list`")));
+    lines.join("\n")
+}
