@@ -50,9 +50,15 @@ fn fits_the_table(address: &str, role: Role) {
     assert_eq!(scrape.types, wanted, "{role:?} shows other names than the table has");
 }
 
+/// The worker has made its first audit.
+async fn audited(address: &str) {
+    let shown = || Scrape::of(address).types.contains_key("broca_audit_timestamp_seconds");
+    eventually("there was an audit", PATIENCE, || async { shown() }).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_process_shows_what_the_table_says() {
-    let home = Home::new("[up]\nworkers = 1\n");
+    let home = Home::new("[up]\nworkers = 1\n[audit]\ninterval_s = 1\noverdue_s = 1\n");
     let mut up = home.up(&[]).await;
     assert_eq!(home.run(&["send", "--as", "alice", "hi"]).code, 0);
     let status = home.run(&["status", "--json"]).json();
@@ -68,6 +74,9 @@ async fn every_process_shows_what_the_table_says() {
         let shown = status["processes"].as_array().expect("a list").iter().find(|process| process["name"] == name);
         assert_eq!(shown.expect("it runs")["metrics"], address);
         assert_eq!((page(address, "/healthz"), page(address, "/readyz").0), ((200, "ok\n".to_owned()), 200));
+        if role == Role::Worker {
+            audited(address).await;
+        }
         fits_the_table(address, role);
     }
     let scrape = Scrape::of(&own);
@@ -176,4 +185,48 @@ fn an_address_that_is_taken_is_said() {
     home.settings("[metrics]\nlisten = 'somewhere'\n");
     let said = home.run(&["worker"]);
     assert!(said.code == 2 && said.stderr.contains("metrics.listen"), "{said:?}");
+}
+
+/// The name of the one worker that shows what is true of the whole deployment.
+fn on_duty<'a>(workers: &[(&'a str, &str)]) -> Option<&'a str> {
+    let shows = |address: &str| Scrape::of(address).types.contains_key("broca_orphans");
+    let names: Vec<&str> = workers.iter().filter(|(_, address)| shows(address)).map(|(name, _)| *name).collect();
+    assert!(names.len() <= 1, "{names:?} are on duty at once");
+    names.first().copied()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_worker_audits_and_another_one_takes_over() {
+    let settings = "[audit]\ninterval_s = 1\noverdue_s = 1\n".to_owned();
+    let rig = Rig::start(RigOptions { settings, ..RigOptions::new(Database::Sqlite) }).await;
+    // The wake of the message is lost with the plugin's process, and nobody looks for it.
+    let crash = [("BROCA_CRASH_AT", "ingested")];
+    let mut plugin = rig.spawn("plugin", &["plugin", "run", "demo"], &crash);
+    rig.say(1, 1);
+    eventually("the plugin crashed", PATIENCE, || {
+        let ended = plugin.has_ended().is_some();
+        async move { ended }
+    })
+    .await;
+    let blind = [ANYWHERE, ("BROCA_MUTATE", "sweep")];
+    let mut first = rig.spawn("first", &["worker"], &blind);
+    let at_first = address_of(&first).await;
+    let orphans = |address: &str| {
+        let scrape = Scrape::of(address);
+        scrape.types.contains_key("broca_orphans").then(|| scrape.sum("broca_orphans", &[]))
+    };
+    eventually("the forgotten message is found", PATIENCE, || async { orphans(&at_first) == Some(1.0) }).await;
+    assert_eq!(Scrape::of(&at_first).sum("broca_audit_findings", &[("kind", "forgotten")]), 1.0);
+    let said = |process: &Process| process.output().matches("conversations with work that nobody does").count();
+    assert_eq!(said(&first), 1, "once, not at every audit: {}", first.output());
+
+    let second = rig.spawn("second", &["worker"], &[ANYWHERE]);
+    let at_second = address_of(&second).await;
+    let _plugin = rig.plugin("plugin");
+    eventually("it is mended", PATIENCE, || async { orphans(&at_first) == Some(0.0) }).await;
+    let both = [("first", at_first.as_str()), ("second", at_second.as_str())];
+    assert_eq!(on_duty(&both), Some("first"));
+    assert!(first.stop(PATIENCE).is_some_and(|status| status.success()), "{}", first.output());
+    eventually("the other one audits", PATIENCE, || async { orphans(&at_second) == Some(0.0) }).await;
+    assert_eq!(rig.is_sound(), Ok(()));
 }

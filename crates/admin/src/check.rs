@@ -1,8 +1,6 @@
 //! Is every accepted message over, or on its way? The auditor's findings, with what each means and what to do.
 
-use std::time::Duration;
-
-use broca_store::{AuditLimits, Irregularity, Store, StoreError};
+use broca_store::{AuditLimits, Irregular, Irregularity, Store, StoreError};
 use serde::Serialize;
 
 /// How bad it is, as monitoring plugins count: the exit code is its number.
@@ -43,8 +41,12 @@ pub struct Finding {
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn check(store: &Store, overdue: Duration, max_age: Option<Duration>) -> Result<Check, StoreError> {
-    let irregular = store.audit(&AuditLimits { overdue, max_age }).await?;
+pub async fn check(store: &Store, limits: &AuditLimits) -> Result<Check, StoreError> {
+    Ok(judged(store.audit(limits).await?))
+}
+
+/// What the auditor found, with what it means.
+pub(crate) fn judged(irregular: Vec<Irregular>) -> Check {
     let findings: Vec<Finding> = irregular
         .into_iter()
         .map(|found| {
@@ -55,7 +57,7 @@ pub async fn check(store: &Store, overdue: Duration, max_age: Option<Duration>) 
         .collect();
     let orphans = findings.iter().filter(|f| f.severity == Severity::Critical).map(|f| f.count).sum();
     let status = findings.iter().map(|f| f.severity).max().unwrap_or(Severity::Ok);
-    Ok(Check { status, orphans, findings })
+    Check { status, orphans, findings }
 }
 
 const REPORT: &str = "this is a fault of Broca's: keep the database and report it with `broca message show ID`";

@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use broca_admin::status::StatusError;
+use broca_admin::{janitor::JanitorOptions, status::StatusError};
 use broca_bus::{Auth, Bus, BusError, BusOptions};
 use broca_core::{Instance, route::Routes};
 use broca_pipeline::{PipelineError, deliver::DeliveryOptions, sweep::SweepOptions, worker::WorkerOptions};
 use broca_plugin_cli::CliSettings;
-use broca_store::{Store, StoreError, StoreOptions};
+use broca_store::{AuditLimits, Store, StoreError, StoreOptions};
 use secrecy::SecretString;
 
 use crate::{
@@ -121,6 +121,21 @@ impl App {
                 grace: Duration::from_millis(worker.sweep_grace_ms),
             },
         }
+    }
+
+    pub(crate) fn janitor_options(&self) -> JanitorOptions {
+        let audit = &self.settings().audit;
+        let overdue = Duration::from_secs(audit.overdue_s);
+        JanitorOptions {
+            audit_every: (audit.interval_s > 0).then(|| Duration::from_secs(audit.interval_s)),
+            limits: AuditLimits { overdue, max_age: self.longest_life(overdue) },
+        }
+    }
+
+    /// How long a message may be under way. Its last attempt may begin just before its age is over.
+    pub(crate) fn longest_life(&self, overdue: Duration) -> Option<Duration> {
+        let policy = Duration::from_secs(self.settings().retry.max_age_s);
+        (!policy.is_zero()).then(|| policy + overdue)
     }
 
     pub(crate) fn delivery_options(&self) -> DeliveryOptions {

@@ -6,6 +6,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::Timestamp;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -89,6 +91,14 @@ id!(
 
 time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId);
 
+impl MessageId {
+    /// Not greater than the id of any message that was made at `at` or later, by its maker's clock.
+    pub fn floor_of(at: Timestamp) -> Self {
+        let millis = u64::try_from(at.micros() / 1_000).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
+    }
+}
+
 impl ConversationId {
     const NAMESPACE: Uuid = Uuid::from_u128(0x8b5c_1f2e_7a64_4c0e_9d0b_b40c_a000_0001);
 
@@ -141,6 +151,16 @@ mod tests {
             prop_assert_eq!(b == c, ConversationId::of(&a, &b) == ConversationId::of(&a, &c));
             prop_assert_ne!(ConversationId::of(&a, &format!("{b}{c}")), ConversationId::of(&format!("{a}{b}"), &c));
         }
+    }
+
+    #[test]
+    fn a_floor_is_below_the_ids_of_its_time_and_above_earlier_ones() {
+        let id = MessageId::new();
+        let (seconds, nanos) = id.0.get_timestamp().unwrap().to_unix();
+        let micros = i64::try_from(seconds).unwrap() * 1_000_000 + i64::from(nanos / 1_000);
+        assert!(MessageId::floor_of(Timestamp(micros)) <= id);
+        assert!(MessageId::floor_of(Timestamp(micros + 1_000)) > id);
+        assert!(MessageId::floor_of(Timestamp(-1)) < id);
     }
 
     #[test]

@@ -68,16 +68,21 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// The processes that show it.
     pub by: &'static [Role],
+    /// It is about the whole deployment, and one process at a time shows it.
+    pub one_at_a_time: bool,
     pub help: &'static str,
 }
 
 macro_rules! table {
-    ($($(#[doc = $help:literal])+ $variant:ident: $kind:ident $name:literal [$($label:literal),*] by $($role:ident)+;)*) => {
+    (@) => { false };
+    (@ one) => { true };
+    ($($(#[doc = $help:literal])+ $variant:ident: $kind:ident $name:literal [$($label:literal),*] by $($role:ident)+ $(, $one:ident)?;)*) => {
         $($(#[doc = $help])+ pub const $variant: Metric = Metric {
             name: $name,
             kind: Kind::$kind,
             labels: &[$($label),*],
             by: &[$(Role::$role),+],
+            one_at_a_time: table!(@ $($one)?),
             help: concat!($($help),+),
         };)*
 
@@ -146,6 +151,27 @@ table! {
     /// Items that the database did not take: unavailable, contention, refused.
     STORE_ERRORS: Counter "broca_store_errors_total" ["operation", "kind"] by Worker Plugin;
 
+    /// Conversations with work: waiting (nobody has it yet), in_hand (a worker holds it), parked (tried again later).
+    CONVERSATIONS: Gauge "broca_conversations" ["state"] by Worker, one;
+    /// Age of the oldest message that is not over, since its acceptance or its last replay; 0 when all are.
+    OLDEST_MESSAGE: Gauge "broca_oldest_message_age_seconds" [] by Worker, one;
+    /// Answers that are neither delivered nor given up.
+    ANSWERS_OPEN: Gauge "broca_answers_open" [] by Worker, one;
+    /// Age of the oldest of them; 0 when there is none.
+    OLDEST_ANSWER: Gauge "broca_oldest_answer_age_seconds" [] by Worker, one;
+    /// Publishes that the broker has not confirmed.
+    OUTBOX: Gauge "broca_outbox_owed" [] by Worker, one;
+    /// Age of the oldest of them; 0 when there is none.
+    OLDEST_OWED: Gauge "broca_oldest_owed_age_seconds" [] by Worker, one;
+    /// Dead letters that nobody resolved or replayed, by the stage at which they failed: turn, delivery.
+    DEAD_LETTERS: Gauge "broca_dead_letters_open" ["stage"] by Worker, one;
+    /// Messages, and what belongs to them, that are neither over nor on their way, by the last audit. Zero, always.
+    ORPHANS: Gauge "broca_orphans" [] by Worker, one;
+    /// What the last audit found, by kind; `broca check` says what each means.
+    FINDINGS: Gauge "broca_audit_findings" ["kind"] by Worker, one;
+    /// When the last audit ended, in seconds since 1970, by the database's clock.
+    AUDITED: Gauge "broca_audit_timestamp_seconds" [] by Worker, one;
+
     /// 1 while the process runs and said that it works.
     CHILD_UP: Gauge "broca_child_up" ["process"] by Up;
     /// How often the process ended although nobody told it to.
@@ -166,7 +192,7 @@ mod tests {
             let plain = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
             assert!(name.starts_with("broca_") && plain(name) && labels.iter().all(|label| plain(label)), "{name}");
             assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
-            assert_eq!(name.ends_with("_seconds"), matches!(kind, Kind::Seconds | Kind::ShortSeconds), "{name}");
+            assert!(name.ends_with("_seconds") || !matches!(kind, Kind::Seconds | Kind::ShortSeconds), "{name}");
             assert!(kind.buckets().is_sorted(), "{name}");
             // Prometheus gives these to every series itself.
             assert!(!labels.contains(&"instance") && !labels.contains(&"job"), "{name}");

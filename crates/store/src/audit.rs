@@ -9,14 +9,16 @@
 
 use std::time::Duration;
 
-use broca_core::clock::micros;
+use broca_core::{MessageId, Timestamp, clock::micros};
 use serde::Serialize;
 use sqlx::types::Uuid;
 
-use crate::{Store, StoreError, db::Db};
+use crate::{Store, StoreError, reading::fetch};
 
 /// Ids that are given of each kind.
-const FIRST: usize = 10;
+const FIRST: i64 = 10;
+/// How far another machine's clock may be behind the database's.
+const OTHER_CLOCKS: Duration = Duration::from_secs(3_600);
 
 /// How long something may take before it counts as overdue.
 #[derive(Clone, Copy, Debug)]
@@ -49,12 +51,13 @@ macro_rules! questions {
                 match self { $(Self::$variant => $name),* }
             }
 
-            /// `now`, `late` and `old` are the database's time, and that time less the two limits.
+            /// `now`, `late` and `old` are the database's time, and that time less the two limits; `first` is the id from
+            /// which on messages are read.
             fn sql(self) -> &'static str {
                 match self {
                     $(Self::$variant => concat!(
                         "-- audit ", $name, "
-WITH clock AS (SELECT CAST($1 AS bigint) AS now, CAST($2 AS bigint) AS late, CAST($3 AS bigint) AS old),
+WITH clock AS (SELECT CAST($1 AS bigint) AS now, CAST($2 AS bigint) AS late, CAST($3 AS bigint) AS old, $5 AS first),
 found AS (", $sql, ")
 SELECT id, (SELECT count(*) FROM found) AS total FROM found ORDER BY at, id LIMIT $4"
                     )),*
@@ -68,14 +71,14 @@ questions! {
     /// Messages that are not over, in a place that their conversation has left behind: nobody will look at them.
     PassedOver = "passed-over",
     "SELECT m.id, m.received_at AS at
-     FROM messages m JOIN conversations c ON c.id = m.conversation_id
-     WHERE m.state IN ('received', 'processing') AND m.seq <= c.head";
+     FROM clock CROSS JOIN messages m JOIN conversations c ON c.id = m.conversation_id
+     WHERE m.id >= clock.first AND m.state IN ('received', 'processing') AND m.seq <= c.head";
 
     /// Messages that are worked on, by nobody: no turn is open and no worker holds the conversation.
     NoTurn = "no-turn",
     "SELECT m.id, m.received_at AS at
-     FROM clock CROSS JOIN messages m JOIN conversations c ON c.id = m.conversation_id
-     WHERE m.state = 'processing' AND (c.owner IS NULL OR c.lease_until <= clock.now)
+     FROM clock CROSS JOIN conversations c JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head
+     WHERE c.head < c.tail AND m.state = 'processing' AND (c.owner IS NULL OR c.lease_until <= clock.now)
        AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'started')";
 
     /// Conversations with work that are neither held nor parked, and that no sweep has woken for too long.
@@ -102,8 +105,8 @@ questions! {
     /// Completed messages that no agent answered.
     Unanswered = "unanswered",
     "SELECT m.id, m.received_at AS at
-     FROM messages m
-     WHERE m.state = 'completed'
+     FROM clock CROSS JOIN messages m
+     WHERE m.id >= clock.first AND m.state = 'completed'
        AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'answered')";
 
     /// Conversations whose worker has been silent for too long, and that nobody took over.
@@ -126,38 +129,40 @@ questions! {
     /// Messages that are not over and older than the limit, though nothing else is wrong with them.
     TooOld = "too-old",
     "SELECT m.id, m.received_at AS at
-     FROM clock CROSS JOIN messages m
-     WHERE m.state IN ('received', 'processing') AND COALESCE(m.replayed_at, m.received_at) <= clock.old";
+     FROM clock CROSS JOIN conversations c JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head
+     WHERE c.head < c.tail AND m.state IN ('received', 'processing') AND COALESCE(m.replayed_at, m.received_at) <= clock.old";
 }
 
 impl Store {
     /// Asks all of it, in the order of [`Irregularity::ALL`]; kinds of which there are none are left out. Reads
-    /// every message: for people and for a monitor's minute, not for every second.
+    /// every message: for people, and now and then.
     pub async fn audit(&self, limits: &AuditLimits) -> Result<Vec<Irregular>, StoreError> {
+        self.audit_from(limits, |_| Uuid::nil()).await
+    }
+
+    /// The same, but what would have to read every message reads those alone that were accepted `within` that time.
+    pub async fn audit_recent(&self, limits: &AuditLimits, within: Duration) -> Result<Vec<Irregular>, StoreError> {
+        // The ids are made by the clocks of the plugin processes.
+        let within = micros(within.saturating_add(OTHER_CLOCKS));
+        self.audit_from(limits, |now| MessageId::floor_of(Timestamp(now.saturating_sub(within))).0).await
+    }
+
+    async fn audit_from(
+        &self,
+        limits: &AuditLimits,
+        first: impl Fn(i64) -> Uuid,
+    ) -> Result<Vec<Irregular>, StoreError> {
         let now = self.now().await?.micros();
         let late = now.saturating_sub(micros(limits.overdue));
         let old = limits.max_age.map_or(i64::MIN, |age| now.saturating_sub(micros(age)));
+        let first = first(now);
         let mut irregular = Vec::new();
         for kind in Irregularity::ALL.iter().copied() {
-            let rows = self.ask(kind, [now, late, old]).await?;
+            let rows = fetch!(self, fetch_all, (Uuid, i64), kind.sql(), now, late, old, FIRST, first)?;
             if let Some((_, count)) = rows.first().copied() {
                 irregular.push(Irregular { kind, count, first: rows.into_iter().map(|(id, _)| id).collect() });
             }
         }
         Ok(irregular)
-    }
-
-    async fn ask(&self, kind: Irregularity, [now, late, old]: [i64; 3]) -> Result<Vec<(Uuid, i64)>, StoreError> {
-        let first = i64::try_from(FIRST).unwrap_or(i64::MAX);
-        Ok(match &self.db {
-            Db::Pg(pg) => {
-                let query = sqlx::query_as(kind.sql()).bind(now).bind(late).bind(old).bind(first);
-                query.fetch_all(&pg.pool).await?
-            }
-            Db::Lite(lite) => {
-                let query = sqlx::query_as(kind.sql()).bind(now).bind(late).bind(old).bind(first);
-                query.fetch_all(&lite.reader).await?
-            }
-        })
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use broca_admin::check::{Check, Finding, Severity, check};
+use broca_store::AuditLimits;
 
 use super::send::duration;
 use crate::{app::App, failure::Failure};
@@ -24,10 +25,8 @@ const SHOWN: usize = 3;
 pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let store = app.store().await?;
     store.check_migrated().await?;
-    let policy = Duration::from_secs(app.config.settings.retry.max_age_s);
-    // The last attempt of a message may begin just before its age is over.
-    let allowed = (!policy.is_zero()).then(|| policy + args.overdue);
-    let check = check(&store, args.overdue, args.max_age.or(allowed)).await?;
+    let max_age = args.max_age.or(app.longest_life(args.overdue));
+    let check = check(&store, &AuditLimits { overdue: args.overdue, max_age }).await?;
     app.output.result(&check, || text(&check))?;
     match check.status {
         Severity::Ok => Ok(()),

@@ -1,5 +1,6 @@
 //! `broca worker`: one worker process.
 
+use broca_admin::janitor::Janitor;
 use broca_core::{WorkerId, metric::Role};
 use broca_pipeline::worker::{self, WorkerDeps};
 
@@ -25,7 +26,9 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let deps = WorkerDeps { store, bus, agents, routes: app.routes(), options: app.worker_options(), id };
     announce_ready(monitor.address);
     let known = deps.agents.clone();
-    let (ended, ()) = tokio::join!(worker::run(deps, app.shutdown.begin.clone()), async {
+    let janitor = Janitor::new(deps.store.clone(), deps.id.clone(), app.janitor_options(), monitor.on_duty.clone());
+    let shutdown = &app.shutdown.begin;
+    let (ended, (), ()) = tokio::join!(worker::run(deps, shutdown.clone()), janitor.run(shutdown.clone()), async {
         // Nothing hangs on it: a turn of an agent that is away is tried again.
         for agent in agents::ask(&app.config.settings, &known).await {
             agent.log();

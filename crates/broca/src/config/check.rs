@@ -59,6 +59,8 @@ fn ranges(problems: &mut Problems<'_>) {
         ("delivery.drain_ms", delivery.drain_ms, 0, HOUR_MS),
         ("limits.max_text_bytes", settings.limits.max_text_bytes as u64, 1, 512 * 1024),
         ("limits.max_json_bytes", settings.limits.max_json_bytes as u64, 2, 256 * 1024),
+        ("audit.interval_s", settings.audit.interval_s, 0, 86_400),
+        ("audit.overdue_s", settings.audit.overdue_s, 1, 86_400),
         ("up.workers", settings.up.workers as u64, 1, 64),
         ("up.stop_grace_ms", settings.up.stop_grace_ms, 0, HOUR_MS),
     ];

@@ -41,6 +41,7 @@ pub(crate) struct Settings {
     /// By instance.
     pub(crate) plugins: BTreeMap<Instance, PluginEntry>,
     pub(crate) up: UpSettings,
+    pub(crate) audit: AuditSettings,
     pub(crate) metrics: MetricsSettings,
     pub(crate) log: LogSettings,
 }
@@ -63,6 +64,7 @@ impl Default for Settings {
             delivery: DeliverySettings::default(),
             plugins: BTreeMap::new(),
             up: UpSettings::default(),
+            audit: AuditSettings::default(),
             metrics: MetricsSettings::default(),
             log: LogSettings::default(),
         }
@@ -256,6 +258,21 @@ pub(crate) struct UpSettings {
 impl Default for UpSettings {
     fn default() -> Self {
         Self { workers: 2, stop_grace_ms: 10_000 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AuditSettings {
+    /// How often one of the workers asks what `broca check` asks; 0 is never.
+    pub(crate) interval_s: u64,
+    /// What should have happened by itself is overdue after this long.
+    pub(crate) overdue_s: u64,
+}
+
+impl Default for AuditSettings {
+    fn default() -> Self {
+        Self { interval_s: 60, overdue_s: 60 }
     }
 }
 

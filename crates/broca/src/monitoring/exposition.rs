@@ -1,5 +1,6 @@
 //! The metrics of this process as text that Prometheus reads.
 
+use broca_admin::janitor::OnDuty;
 use broca_core::metric::{self, Kind, Metric, Role};
 use metrics::{Unit, counter, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -13,11 +14,12 @@ use crate::{
 pub(super) struct Exposition {
     handle: PrometheusHandle,
     role: Role,
+    on_duty: OnDuty,
 }
 
 impl Exposition {
     /// From now on everything that is counted in this process is kept.
-    pub(super) fn install(role: Role, name: &str) -> Result<Self, Failure> {
+    pub(super) fn install(role: Role, name: &str, on_duty: OnDuty) -> Result<Self, Failure> {
         const WHAT: &str = "cannot start the metrics";
         let mut builder = PrometheusBuilder::new();
         for Metric { name, kind, .. } in metric::ALL.iter().filter(|metric| !metric.kind.buckets().is_empty()) {
@@ -28,11 +30,12 @@ impl Exposition {
         metric::ALL.iter().for_each(describe);
         let (process, role_name, version) = (name.to_owned(), role.as_str(), env!("CARGO_PKG_VERSION"));
         gauge!(metric::BUILD_INFO.name, "process" => process, "role" => role_name, "version" => version).set(1.0);
-        Ok(Self { handle, role })
+        Ok(Self { handle, role, on_duty })
     }
 
     pub(super) fn text(&self) -> String {
-        shown(&self.handle.render(), self.role)
+        let on_duty = self.on_duty.get();
+        shown(&self.handle.render(), |metric| metric.by.contains(&self.role) && (on_duty || !metric.one_at_a_time))
     }
 }
 
@@ -46,15 +49,14 @@ fn describe(metric: &Metric) {
     }
 }
 
-/// Leaves out what a process of this role has no business with, e.g. the broker connection that `broca up` has
-/// for a moment at its start.
-fn shown(text: &str, role: Role) -> String {
+/// Leaves out what this process has no business with: the broker connection that `broca up` has for a moment at its
+/// start, and what it found out about the whole deployment before another process took that over.
+fn shown(text: &str, is_ours: impl Fn(&Metric) -> bool) -> String {
     let mut shows = true;
     let lines = text.lines().filter(|line| {
         let comment = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "));
         if let Some(name) = comment.and_then(|comment| comment.split(' ').next()) {
-            shows =
-                metric::ALL.iter().find(|metric| metric.name == name).is_none_or(|metric| metric.by.contains(&role));
+            shows = metric::ALL.iter().find(|metric| metric.name == name).is_none_or(&is_ours);
         }
         shows && !line.is_empty()
     });
@@ -78,11 +80,10 @@ mod tests {
         let text = "# HELP broca_child_up x\n# TYPE broca_child_up gauge\nbroca_child_up{process=\"a\"} 1\n\n\
                     # TYPE broca_leases_held gauge\nbroca_leases_held 3\n\n# TYPE other gauge\nother 1\n";
         assert_eq!(
-            shown(text, Role::Worker),
+            shown(text, |metric| metric.by.contains(&Role::Worker)),
             "# TYPE broca_leases_held gauge\nbroca_leases_held 3\n# TYPE other gauge\nother 1\n"
         );
-        assert!(
-            shown(text, Role::Up).starts_with("# HELP broca_child_up") && !shown(text, Role::Up).contains("leases")
-        );
+        let up = shown(text, |metric| metric.by.contains(&Role::Up));
+        assert!(up.starts_with("# HELP broca_child_up") && !up.contains("leases"), "{up}");
     }
 }

@@ -13,6 +13,7 @@ use std::{
     sync::Arc,
 };
 
+use broca_admin::janitor::OnDuty;
 use broca_core::metric::Role;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
@@ -32,6 +33,8 @@ const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 pub(crate) struct Monitor {
     /// Where it listens.
     pub(crate) address: Option<SocketAddr>,
+    /// Whether what is shown of the whole deployment is this process's to show.
+    pub(crate) on_duty: OnDuty,
     readiness: Arc<Readiness>,
     _server: Option<AbortOnDropHandle<()>>,
 }
@@ -44,7 +47,8 @@ impl Monitor {
     pub(crate) async fn start(app: &App, role: Role, name: &str) -> Result<Self, Failure> {
         let readiness = Arc::new(Readiness::new(app.shutdown.begin.clone()));
         let wanted = app.config.settings.metrics.listen.or((role == Role::Up).then_some(LOOPBACK));
-        let Some(wanted) = wanted else { return Ok(Self { address: None, readiness, _server: None }) };
+        let on_duty = OnDuty::default();
+        let Some(wanted) = wanted else { return Ok(Self { address: None, on_duty, readiness, _server: None }) };
         let taken = |error: std::io::Error| {
             let from = app.config.source_of("metrics.listen");
             Failure::new(Code::Conflict, format!("cannot listen on metrics.listen {wanted} (from {from}): {error}"))
@@ -52,10 +56,10 @@ impl Monitor {
         };
         let listener = TcpListener::bind(wanted).await.map_err(taken)?;
         let address = listener.local_addr()?;
-        let exposition = Exposition::install(role, name)?;
+        let exposition = Exposition::install(role, name, on_duty.clone())?;
         let server = tokio::spawn(server::serve(listener, exposition, readiness.clone()));
         tracing::info!(%address, "metrics, health and readiness are served");
-        Ok(Self { address: Some(address), readiness, _server: Some(AbortOnDropHandle::new(server)) })
+        Ok(Self { address: Some(address), on_duty, readiness, _server: Some(AbortOnDropHandle::new(server)) })
     }
 
     /// From now on this process is ready when both can be reached.

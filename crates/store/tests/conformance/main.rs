@@ -6,6 +6,7 @@ mod claim;
 mod crowd;
 mod dead_letters;
 mod delivery;
+mod duties;
 mod finish;
 mod home;
 mod ingest;

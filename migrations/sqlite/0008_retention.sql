@@ -1,0 +1,10 @@
+-- What one process at a time does for all of them: the audit, the gauges that cost a look at many rows, retention. A
+-- duty is its owner's until `lease_until`, and then whoever's asks first.
+CREATE TABLE duties (
+    name        TEXT NOT NULL PRIMARY KEY,
+    owner       TEXT NOT NULL,
+    lease_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- When what a person said, and who they are, was deleted on their wish. What is left of them are rows without words.
+ALTER TABLE users ADD COLUMN forgotten_at INTEGER;
