@@ -5,6 +5,3 @@ CREATE TABLE duties (
     owner       text NOT NULL,
     lease_until bigint NOT NULL
 );
-
--- When what a person said, and who they are, was deleted on their wish. What is left of them are rows without words.
-ALTER TABLE users ADD COLUMN forgotten_at bigint;
