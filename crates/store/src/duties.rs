@@ -15,7 +15,7 @@ use crate::{
 /// What one process does for the whole deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
-    /// Audits the rows, counts what takes a look at many of them, and deletes what retention says.
+    /// Audits the rows, and counts what takes a look at many of them.
     Janitor,
 }
 
