@@ -36,7 +36,7 @@ async fn a_stopped_worker_comes_back_late(database: Database) {
     // It wakes up with answers in its hands, and must find out that they are not its own any more.
     eventually("the first worker notices", Duration::from_secs(20), || {
         let output = first.output();
-        async move { output.contains("lease was lost") || output.contains("lease lost to another worker") }
+        async move { output.contains("lease lost to another worker") }
     })
     .await;
 

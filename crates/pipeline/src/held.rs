@@ -77,12 +77,14 @@ impl Drop for Held {
 impl Held {
     /// Somebody else has the conversation.
     pub(crate) fn lose(&self) {
-        cancel(&self.lost);
+        cancel(&self.lost, self.conversation, self.epoch);
     }
 }
 
-fn cancel(lost: &CancellationToken) {
+/// The one place where the loss of a lease is told: whether a write, the agent's stream or the heartbeat found out.
+fn cancel(lost: &CancellationToken, conversation: ConversationId, epoch: i64) {
     if !lost.is_cancelled() {
+        tracing::warn!(%conversation, epoch, "lease lost to another worker, nothing more is written under it");
         meter::lease_lost();
     }
     if !mutate::is_off(Protection::Fence) {
@@ -130,8 +132,7 @@ impl HeldSet {
         let entries = lock(&self.entries);
         for (conversation, epoch) in renewed.iter().filter(|(id, _)| lost.contains(id)) {
             if let Some(entry) = entries.get(conversation).filter(|e| e.epoch == *epoch) {
-                tracing::warn!(%conversation, epoch, "lease lost to another worker");
-                cancel(&entry.lost);
+                cancel(&entry.lost, *conversation, *epoch);
             }
         }
     }

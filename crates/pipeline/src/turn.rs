@@ -56,7 +56,11 @@ pub(crate) async fn run(
     let attempt = match worker.persist(held, recorded).await {
         Some(Some(Fenced::Done(attempt))) => attempt,
         Some(Some(Fenced::LeaseLost)) if mutate::is_off(Protection::Fence) => message.attempts + 1,
-        Some(Some(Fenced::LeaseLost)) | None => return Ended::LeaseLost,
+        Some(Some(Fenced::LeaseLost)) => {
+            held.lose();
+            return Ended::LeaseLost;
+        }
+        None => return Ended::LeaseLost,
         Some(None) => return Ended::LeftQueue,
     };
     point(CrashPoint::TurnStarted);

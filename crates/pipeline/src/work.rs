@@ -233,7 +233,7 @@ async fn finish(
             next
         }
         Some(Some(Fenced::LeaseLost)) => {
-            tracing::warn!(message_id = %message.id, "the lease was lost, nothing was written");
+            held.lose();
             if mutate::is_off(Protection::Fence) { Next::Continue } else { Next::Lost }
         }
         None => Next::Lost,
