@@ -11,7 +11,8 @@ const PEOPLE: usize = 5;
 const EACH: usize = 4;
 
 async fn every_crash_point(database: Database) {
-    for point in CrashPoint::ALL {
+    // `holds.rs` stops a process where only a hold leads to.
+    for point in CrashPoint::ALL.iter().filter(|point| **point != CrashPoint::HoldStep) {
         let mut options = RigOptions::new(database);
         options.letta.min_ms = 20;
         options.letta.max_ms = 60;

@@ -80,6 +80,12 @@ fn explained(kind: Irregularity) -> (Severity, &'static str, &'static str) {
             "conversations of a worker that is silent",
             "another worker should have taken them over: is one running, and does it reach NATS?",
         ),
+        Irregularity::HoldLost => (Critical, "held messages whose hold is over", REPORT),
+        Irregularity::HoldOverdue => (
+            Warning,
+            "holds that have ended and still have messages to give back",
+            "is a worker running, with this database? `broca hold release ID` does it, too",
+        ),
         Irregularity::Undelivered => (
             Warning,
             "answers that no plugin process takes up",

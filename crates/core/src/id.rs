@@ -85,11 +85,15 @@ id!(
     PlanId
 );
 id!(
+    /// One hold of an operator on a conversation, a user, an instance, an agent or a route.
+    HoldId
+);
+id!(
     /// The key of order: one agent and one scope key.
     ConversationId
 );
 
-time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId);
+time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId);
 
 impl MessageId {
     /// Not greater than the id of any message that was made at `at` or later, by its maker's clock.

@@ -25,7 +25,7 @@ pub use agent::{Answer, TurnOutcome, Usage};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use delivery::{DeliveryError, Part, Profile, Receipt, Response};
 pub use event::{Event, EventType};
-pub use id::{ConversationId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, TurnId, UserId, WorkerId};
+pub use id::{ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, TurnId, UserId, WorkerId};
 pub use incoming::{Incoming, Limits, Refusal, Sender};
 pub use instance::Instance;
 pub use journal::EventKind;

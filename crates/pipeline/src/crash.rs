@@ -35,6 +35,9 @@ points!(
     TurnFinished = "turn-finished",
     /// The conversation is released; its wake is not acked.
     Released = "released",
+    /// What an ended hold took out of one conversation is back in its queue; the hold is not over. Only a hold
+    /// leads here.
+    HoldStep = "hold-step",
     /// The delivery attempt is recorded; the platform was not called.
     DeliveryBegun = "delivery-begun",
     /// The platform has the answer; no receipt is recorded.

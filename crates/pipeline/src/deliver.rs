@@ -127,7 +127,8 @@ async fn lane(deliverer: &Deliverer, first: ResponseId, job: Option<&Job>) -> Re
             // is still on its way, the platform would deny having it, and it would be sent a second time.
             Delivery::Settle(_) if !guard.is_alone => return Ok(()),
             Delivery::Settle(dispatch) => (dispatch, true),
-            Delivery::Behind | Delivery::Wait { .. } | Delivery::Over(_) => return Ok(()),
+            // The sweep has it when its time has come.
+            Delivery::Behind | Delivery::Wait { .. } | Delivery::OnHold { .. } | Delivery::Over(_) => return Ok(()),
             Delivery::Unknown => {
                 tracing::warn!(%response, "no such answer of this instance, dropped");
                 return Ok(());

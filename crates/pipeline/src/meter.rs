@@ -114,6 +114,7 @@ pub(crate) fn claimed<E>(claimed: &Result<Claimed, E>) {
         Ok(Claimed::Held(_)) => "held",
         Ok(Claimed::Busy) => "busy",
         Ok(Claimed::Parked { .. }) => "parked",
+        Ok(Claimed::OnHold { .. }) => "on_hold",
         Ok(Claimed::Idle) => "idle",
         Ok(Claimed::Unknown) => "unknown",
         Err(_) => "failed",

@@ -86,13 +86,26 @@ impl Worker {
     }
 }
 
-/// A message that an operator took out of its queue is no failure of the write: there is nothing to be written any more.
-pub(crate) fn unless_left<T>(written: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+/// What an operator did to a message since its page was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// It was taken out of the queue: the next one's turn.
+    LeftQueue,
+    /// It is on hold and stands in the way of what is behind it: the queue is to be read again.
+    KeptBack,
+}
+
+/// A message that an operator took away is no failure of the write: there is nothing to be written any more.
+pub(crate) fn unless_gone<T>(written: Result<T, StoreError>) -> Result<Result<T, Gone>, StoreError> {
     match written {
         Err(StoreError::LeftQueue(message)) => {
             tracing::info!(message_id = %message, "taken out of its queue, passed over");
-            Ok(None)
+            Ok(Err(Gone::LeftQueue))
         }
-        written => written.map(Some),
+        Err(StoreError::KeptBack(message)) => {
+            tracing::info!(message_id = %message, "put on hold, not begun");
+            Ok(Err(Gone::KeptBack))
+        }
+        written => written.map(Ok),
     }
 }

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use broca_store::{Store, StoreError};
+use broca_store::{Settled, Store, StoreError};
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    crash::{CrashPoint, point},
     meter,
     mutate::{self, Protection},
     relay::Relay,
@@ -61,12 +62,35 @@ async fn once(store: &Store, relay: &Relay, grace: Duration) -> Result<(), Store
             break;
         }
     }
+    settle_holds(store).await?;
     // One page a pass: what could not be published stays, and must not be asked for again at once.
     let owed = store.outbox_due(grace, PAGE).await?;
     let republished = each(owed, |owed| relay.publish(owed)).await;
     meter::swept(0, republished);
     if republished > 0 {
         tracing::info!(republished, "owed publishes made by the sweep");
+    }
+    Ok(())
+}
+
+/// Brings back what ended holds took out of the queues, a bounded number of conversations a pass.
+async fn settle_holds(store: &Store) -> Result<(), StoreError> {
+    let mut returned = 0;
+    for hold in store.ended_holds(PAGE).await? {
+        for _ in 0..PAGE {
+            match store.settle_hold(hold).await? {
+                Settled::Step { messages } => {
+                    point(CrashPoint::HoldStep);
+                    returned += messages;
+                }
+                Settled::Over => {
+                    tracing::info!(%hold, returned, "hold over");
+                    break;
+                }
+                // Another worker is at it.
+                Settled::Busy | Settled::Active | Settled::Unknown => break,
+            }
+        }
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::{
     held::Held,
     meter,
     mutate::{self, Protection},
-    shared::{Worker, unless_left},
+    shared::{Gone, Worker, unless_gone},
 };
 
 /// The agent's side of a held conversation.
@@ -36,8 +36,8 @@ pub(crate) enum Ended {
         outcome: TurnOutcome,
     },
     LeaseLost,
-    /// An operator took the message away before its turn began.
-    LeftQueue,
+    /// An operator took the message away, or keeps it back, before its turn began.
+    NotBegun(Gone),
     /// The process ends before the turn does; the turn goes on at the agent and a successor finds it there.
     ShutDown,
 }
@@ -52,16 +52,16 @@ pub(crate) async fn run(
 ) -> Ended {
     let turn = open.as_ref().map_or_else(TurnId::new, |t| t.id);
     // Not recorded means not begun: the lease then runs out and the message is taken up again.
-    let recorded = || async { unless_left(record(worker, held, turn, message, open.is_some()).await) };
+    let recorded = || async { unless_gone(record(worker, held, turn, message, open.is_some()).await) };
     let attempt = match worker.persist(held, recorded).await {
-        Some(Some(Fenced::Done(attempt))) => attempt,
-        Some(Some(Fenced::LeaseLost)) if mutate::is_off(Protection::Fence) => message.attempts + 1,
-        Some(Some(Fenced::LeaseLost)) => {
+        Some(Ok(Fenced::Done(attempt))) => attempt,
+        Some(Ok(Fenced::LeaseLost)) if mutate::is_off(Protection::Fence) => message.attempts + 1,
+        Some(Ok(Fenced::LeaseLost)) => {
             held.lose();
             return Ended::LeaseLost;
         }
         None => return Ended::LeaseLost,
-        Some(None) => return Ended::LeftQueue,
+        Some(Err(gone)) => return Ended::NotBegun(gone),
     };
     point(CrashPoint::TurnStarted);
     let measured = meter::Turn::begins(&side.name);

@@ -23,7 +23,7 @@ use crate::{
     held::Held,
     meter,
     mutate::{self, Protection},
-    shared::{Worker, unless_left},
+    shared::{Gone, Worker, unless_gone},
     turn,
 };
 
@@ -39,7 +39,7 @@ enum Next {
     Released,
     /// Somebody else has it.
     Lost,
-    /// We must give it up with work pending: shutdown.
+    /// We must give it up with work pending: shutdown, or what we read of its queue is not so any more.
     HandOver,
 }
 
@@ -72,7 +72,9 @@ pub(crate) async fn wake(worker: &Worker, job: Job) {
             settle(job.ack().await);
         }
         // Whoever holds it, or the sweep when its time has come, sees the message.
-        Ok(Claimed::Busy | Claimed::Parked { .. } | Claimed::Idle) => settle(job.ack().await),
+        Ok(Claimed::Busy | Claimed::Parked { .. } | Claimed::OnHold { .. } | Claimed::Idle) => {
+            settle(job.ack().await);
+        }
         Ok(Claimed::Unknown) => {
             tracing::warn!(subject = job.subject(), "wake for a message that this instance does not have, dropped");
             settle(job.term("no such message").await);
@@ -159,7 +161,8 @@ async fn one(
                 (Some(turn), decide(&route, &message, outcome))
             }
             turn::Ended::LeaseLost => return Next::Lost,
-            turn::Ended::LeftQueue => return Next::Continue,
+            turn::Ended::NotBegun(Gone::LeftQueue) => return Next::Continue,
+            turn::Ended::NotBegun(Gone::KeptBack) => return Next::HandOver,
             turn::Ended::ShutDown => return Next::HandOver,
         }
     };
@@ -221,10 +224,11 @@ async fn finish(
     end: End,
 ) -> Next {
     let finish = Finish { conversation: held.conversation, epoch: held.epoch, message: message.id, turn, end };
-    let finished = || async { unless_left(worker.store.finish(finish.clone()).await) };
+    let finished = || async { unless_gone(worker.store.finish(finish.clone()).await) };
     match worker.persist(held, finished).await {
-        Some(None) => Next::Continue,
-        Some(Some(Fenced::Done(finished))) => {
+        Some(Err(Gone::LeftQueue)) => Next::Continue,
+        Some(Err(Gone::KeptBack)) => Next::HandOver,
+        Some(Ok(Fenced::Done(finished))) => {
             point(CrashPoint::TurnFinished);
             log(&finish);
             meter::ended(message, &finish.end);
@@ -232,7 +236,7 @@ async fn finish(
             publish(worker, held.conversation, message, finish.end, finished);
             next
         }
-        Some(Some(Fenced::LeaseLost)) => {
+        Some(Ok(Fenced::LeaseLost)) => {
             held.lose();
             if mutate::is_off(Protection::Fence) { Next::Continue } else { Next::Lost }
         }

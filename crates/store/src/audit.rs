@@ -115,11 +115,25 @@ questions! {
      FROM clock CROSS JOIN conversations c
      WHERE c.owner IS NOT NULL AND c.lease_until <= clock.late";
 
+    /// Messages that are held though their hold is over: nobody will bring them back. Or the two do not fit together.
+    HoldLost = "hold-lost",
+    "SELECT m.id, m.received_at AS at
+     FROM messages m LEFT JOIN holds h ON h.id = m.held_by AND h.settled_at IS NULL
+     WHERE m.state = 'held' AND h.id IS NULL OR m.state <> 'held' AND m.held_by IS NOT NULL";
+
+    /// Holds that ended, and whose messages nobody has brought back for too long.
+    HoldOverdue = "hold-overdue",
+    "SELECT h.id, COALESCE(h.released_at, h.expires_at) AS at
+     FROM clock CROSS JOIN holds h
+     WHERE h.settled_at IS NULL AND COALESCE(h.released_at, h.expires_at) <= clock.late";
+
     /// Answers that are first in their chat, are due, and that no plugin process has taken up.
     Undelivered = "undelivered",
     "SELECT r.id, r.created_at AS at
      FROM clock CROSS JOIN responses r
      WHERE r.open AND COALESCE(r.replayed_at, r.created_at) <= clock.late AND r.not_before <= clock.late AND r.lease_until <= clock.late
+       AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.kind = 'instance' AND h.subject = r.instance
+                         AND COALESCE(h.released_at, h.expires_at, 9223372036854775807) > clock.late)
        AND NOT EXISTS (SELECT 1 FROM responses e WHERE e.open AND e.lane = r.lane AND e.ord < r.ord)";
 
     /// Publishes that the broker has not confirmed for too long.

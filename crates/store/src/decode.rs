@@ -58,6 +58,7 @@ pub(crate) struct PendingRow {
     run_seq: Option<i64>,
     turn_conversation: Option<String>,
     started_at: Option<i64>,
+    kept_back: bool,
 }
 
 impl PendingRow {
@@ -114,6 +115,22 @@ impl Pages {
             pages.0.entry(row.conversation_id).or_default().push(row);
         }
         pages
+    }
+
+    /// The conversations of which something is kept back by a hold.
+    pub(crate) fn kept_back(&self) -> Vec<Uuid> {
+        let any = |rows: &Vec<PendingRow>| rows.iter().any(|row| row.kept_back);
+        self.0.iter().filter(|(_, rows)| any(rows)).map(|(conversation, _)| *conversation).collect()
+    }
+
+    /// A page ends before the first message that is kept back: whatever is behind it has to wait until that one is out
+    /// of the way.
+    pub(crate) fn cut(&mut self) {
+        for rows in self.0.values_mut() {
+            if let Some(end) = rows.iter().position(|row| row.kept_back) {
+                rows.truncate(end);
+            }
+        }
     }
 
     /// Fills in what a claimed conversation has pending.
@@ -219,6 +236,7 @@ impl DeliveryRow {
             "over" => Delivery::Over(parsed(&self.state)?),
             "behind" => Delivery::Behind,
             "wait" => Delivery::Wait { until: Timestamp(self.until) },
+            "on_hold" => Delivery::OnHold { until: Some(self.until).filter(|until| *until < i64::MAX).map(Timestamp) },
             "go" => Delivery::Go(Box::new(self.dispatch()?)),
             "settle" => Delivery::Settle(Box::new(self.dispatch()?)),
             other => return Err(StoreError::Unreadable(format!("verdict '{other}' on response {}", self.id))),

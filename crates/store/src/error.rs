@@ -27,6 +27,9 @@ pub enum StoreError {
     /// next one.
     #[error("message {0} was taken out of its queue")]
     LeftQueue(MessageId),
+    /// The message waits in its queue and is not to be begun: a hold was put on since the page was read. Read it again.
+    #[error("message {0} is on hold")]
+    KeptBack(MessageId),
     /// The database refused the data. Repeating it does not help.
     #[error("the database refused the data: {0}")]
     Data(Arc<sqlx::Error>),

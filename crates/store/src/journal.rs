@@ -83,6 +83,26 @@ pub(crate) async fn append(conn: &mut SqliteConnection, events: &[Event<'_>]) ->
     lite::write(conn, APPEND, events.iter().map(Event::row).collect()).await
 }
 
+const EACH_PG: &str = "-- journal
+INSERT INTO events (at, kind, message_id, actor, detail)
+SELECT $1, $2, m.id, $4, $5::jsonb FROM unnest($3::uuid[]) WITH ORDINALITY AS m (id, n) ORDER BY m.n";
+
+/// Appends the same for each of several messages, on either database.
+pub(crate) async fn note_each(tx: &mut Tx<'_>, event: &Event<'_>, messages: &[Uuid]) -> Result<(), StoreError> {
+    match tx {
+        Tx::Pg(conn) => {
+            let detail = event.detail.as_ref().map(ToString::to_string);
+            let query = sqlx::query(EACH_PG).bind(event.at).bind(event.kind.as_str()).bind(messages.to_vec());
+            query.bind(event.actor).bind(detail).execute(&mut **conn).await?;
+            Ok(())
+        }
+        Tx::Lite(conn) => {
+            let events: Vec<Event<'_>> = messages.iter().map(|message| event.clone().message(*message)).collect();
+            append(conn, &events).await
+        }
+    }
+}
+
 const NOTE_PG: &str = "-- journal
 INSERT INTO events (at, kind, message_id, conversation_id, response_id, actor, epoch, detail)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb)";

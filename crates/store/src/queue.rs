@@ -57,15 +57,23 @@ SET head = $2, tail = $3,
     wake_at = CASE WHEN $4 AND owner IS NULL AND wake_at > $5 THEN $5 ELSE wake_at END
 WHERE id = $1";
 
+/// What is left of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    Work,
+    /// Nothing is pending, and nobody holds the conversation.
+    Nothing,
+}
+
 /// Makes the places true again after the caller, under the lock of the conversation, has taken messages out of the
 /// queue by changing their states. `first` is the foremost place that became empty: when that was the front of the
 /// queue, what comes next is due at once.
-pub(crate) async fn leave(tx: &mut Tx<'_>, conversation: Uuid, first: i64, now: i64) -> Result<(), StoreError> {
-    type Left = (i64, i64, Option<i64>, Option<i64>);
-    let (head, tail, front, last) = ask!(tx, fetch_one, Left, LEFT, conversation)?;
+pub(crate) async fn leave(tx: &mut Tx<'_>, conversation: Uuid, first: i64, now: i64) -> Result<Left, StoreError> {
+    type Row = (i64, i64, Option<i64>, Option<i64>);
+    let (head, tail, front, last) = ask!(tx, fetch_one, Row, LEFT, conversation)?;
     let (Some(front), Some(last)) = (front, last) else {
         change!(tx, REST, conversation)?;
-        return Ok(());
+        return Ok(Left::Nothing);
     };
     let end = if last < tail { tail + 1 } else { tail };
     if last < tail {
@@ -73,5 +81,5 @@ pub(crate) async fn leave(tx: &mut Tx<'_>, conversation: Uuid, first: i64, now: 
     }
     let front = if front == last { end } else { front };
     change!(tx, SETTLE, conversation, head.max(front - 1), end, first < front, now)?;
-    Ok(())
+    Ok(Left::Work)
 }

@@ -77,10 +77,21 @@ pub enum Claimed {
     Parked {
         until: Timestamp,
     },
-    /// Nothing is pending.
+    /// An operator keeps it back until then; `None` is until further notice. The sweep wakes it when the hold ends.
+    OnHold {
+        until: Option<Timestamp>,
+    },
+    /// Nothing is pending, or nothing but what is on hold.
     Idle,
     /// No such message, or it belongs to another instance: the wake is not ours.
     Unknown,
+}
+
+impl Claimed {
+    /// As the statements say it.
+    pub(crate) fn on_hold(until: Option<i64>) -> Self {
+        Self::OnHold { until: until.filter(|until| *until < i64::MAX).map(Timestamp) }
+    }
 }
 
 /// A held conversation.
@@ -221,6 +232,8 @@ pub enum Delivery {
     Behind,
     /// Another process holds it, or its next attempt is later.
     Wait { until: Timestamp },
+    /// An operator keeps the instance back until then; `None` is until further notice.
+    OnHold { until: Option<Timestamp> },
     /// It is over.
     Over(ResponseState),
     /// No such answer, or another instance's.

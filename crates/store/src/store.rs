@@ -149,7 +149,7 @@ impl Store {
     }
 
     /// The first pending messages of a held conversation, in order, at most [`PENDING_PAGE`]; none once the
-    /// lease is lost.
+    /// lease is lost, or given up because everything is on hold.
     pub async fn pending(&self, conversation: ConversationId, epoch: i64) -> Result<Vec<PendingMessage>, StoreError> {
         self.batches.pending.submit((conversation, epoch)).await
     }

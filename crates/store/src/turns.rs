@@ -1,6 +1,6 @@
 //! What both databases share of turns.
 
-use broca_core::{MessageId, TurnId};
+use broca_core::{MessageId, MessageState, TurnId};
 
 use crate::StoreError;
 
@@ -17,8 +17,9 @@ pub(crate) const REFUSED: &str = "-- start turn: refused
 SELECT state FROM messages WHERE id = $1";
 
 pub(crate) fn not_started(message: MessageId, state: Option<&str>) -> StoreError {
+    let kept_back = |state: &str| (state == MessageState::Received.as_str()).then_some(StoreError::KeptBack(message));
     state
-        .and_then(|state| StoreError::left_queue(message, state))
+        .and_then(|state| StoreError::left_queue(message, state).or_else(|| kept_back(state)))
         .unwrap_or_else(|| not_open("the message of a turn that starts"))
 }
 

@@ -14,27 +14,29 @@ pub(crate) enum Tx<'c> {
 
 /// Runs one query in a [`Tx`].
 macro_rules! ask {
-    ($tx:expr, $method:ident, $row:ty, $sql:expr $(, $argument:expr)* $(,)?) => {
+    ($tx:expr, $method:ident, $row:ty, $sql:expr $(, $argument:expr)* $(,)?) => {{
+        let sql = $sql;
         match $tx {
-            crate::tx::Tx::Pg(conn) => sqlx::query_as::<_, $row>($sql)$(.bind($argument))*.$method(&mut **conn).await,
-            crate::tx::Tx::Lite(conn) => sqlx::query_as::<_, $row>($sql)$(.bind($argument))*.$method(&mut **conn).await,
+            crate::tx::Tx::Pg(conn) => sqlx::query_as::<_, $row>(sql)$(.bind($argument))*.$method(&mut **conn).await,
+            crate::tx::Tx::Lite(conn) => sqlx::query_as::<_, $row>(sql)$(.bind($argument))*.$method(&mut **conn).await,
         }
-    };
+    }};
 }
 pub(crate) use ask;
 
 /// Runs one statement in a [`Tx`]; says how many rows it wrote.
 macro_rules! change {
-    ($tx:expr, $sql:expr $(, $argument:expr)* $(,)?) => {
+    ($tx:expr, $sql:expr $(, $argument:expr)* $(,)?) => {{
+        let sql = $sql;
         match $tx {
             crate::tx::Tx::Pg(conn) => {
-                sqlx::query($sql)$(.bind($argument))*.execute(&mut **conn).await.map(|done| done.rows_affected())
+                sqlx::query(sql)$(.bind($argument))*.execute(&mut **conn).await.map(|done| done.rows_affected())
             }
             crate::tx::Tx::Lite(conn) => {
-                sqlx::query($sql)$(.bind($argument))*.execute(&mut **conn).await.map(|done| done.rows_affected())
+                sqlx::query(sql)$(.bind($argument))*.execute(&mut **conn).await.map(|done| done.rows_affected())
             }
         }
-    };
+    }};
 }
 pub(crate) use change;
 

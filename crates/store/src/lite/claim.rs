@@ -3,22 +3,39 @@
 use std::collections::HashSet;
 
 use broca_core::{ConversationId, EventKind, Timestamp, clock::micros};
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{SqliteConnection, types::Uuid};
 
 use super::{batch, hex, now, now_micros, write};
 use crate::{
     ClaimRequest, Claimed, Lease, PENDING_PAGE, PendingMessage, StoreError,
     decode::{Pages, PendingRow},
+    holding::{conversation_hold, if_any_hold, kept_back},
     journal::{Event, append},
     operation::{Each, in_order, index},
+    queue::Left,
+    set_aside::set_aside,
+    tx::Tx,
 };
 
-pub(crate) const LOOK: &str = "-- claim: look
-SELECT j.key + 1 AS n, c.id, c.agent, c.agent_conversation, c.owner, c.epoch, c.head, c.tail, c.lease_until, c.not_before
+/// A conversation on hold is given out while a turn of it is open: what was begun goes to its end.
+pub(crate) const LOOK: &str = concat!(
+    "-- claim: look
+SELECT j.key + 1 AS n, c.id, c.agent, c.agent_conversation, c.owner, c.epoch, c.head, c.tail, c.lease_until, c.not_before, ",
+    if_any_hold!(
+        concat!(
+            "CASE WHEN NOT EXISTS (SELECT 1 FROM messages b
+                    WHERE b.conversation_id = c.id AND b.seq > c.head AND b.state = 'processing') THEN ",
+            conversation_hold!(lite, "c.id", "c.agent", now!()),
+            " END"
+        ),
+        "NULL"
+    ),
+    " AS held_until
 FROM json_each($1) j
 JOIN messages m ON m.id = unhex(j.value ->> 'message') AND m.instance = j.value ->> 'instance'
-JOIN conversations c ON c.id = m.conversation_id";
+JOIN conversations c ON c.id = m.conversation_id"
+);
 
 pub(crate) const TAKE: &str = "-- claim: take
 UPDATE conversations
@@ -35,7 +52,9 @@ SELECT m.conversation_id, m.id, m.seq, m.attempts, m.attempts_before, m.instance
     " AS now, m.trace, m.profile_id,
        p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,
        t.id AS turn_id, t.attempt AS turn_attempt, t.run, t.run_seq, t.agent_conversation AS turn_conversation,
-       t.started_at
+       t.started_at, ",
+    if_any_hold!(kept_back!(lite, "m", "p.user_id", "c.agent", now!()), "FALSE"),
+    " AS kept_back
 FROM json_each($1) j
 JOIN conversations c ON c.id = unhex(j.value ->> 'id') AND c.epoch = j.value ->> 'epoch' AND c.owner IS NOT NULL
 JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')
@@ -60,6 +79,7 @@ struct Row {
     tail: i64,
     lease_until: i64,
     not_before: i64,
+    held_until: Option<i64>,
 }
 
 impl Row {
@@ -100,6 +120,8 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[ClaimRequest]) -> 
             answers.push((row.n, Ok(Claimed::Busy)));
         } else if row.not_before > now {
             answers.push((row.n, Ok(Claimed::Parked { until: Timestamp(row.not_before) })));
+        } else if row.held_until.is_some() {
+            answers.push((row.n, Ok(Claimed::on_hold(row.held_until))));
         } else if let Some(item) = index(row.n).and_then(|n| items.get(n)) {
             taken.insert(row.id);
             takes.push(json!({"id": hex(row.id), "worker": item.worker.as_str(),
@@ -110,17 +132,38 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[ClaimRequest]) -> 
     }
     write(conn, TAKE, takes).await?;
     append(conn, &events).await?;
-    let keys = held.iter().map(|row| json!({"id": hex(row.id), "epoch": row.epoch + 1})).collect();
-    let mut pages = Pages::of(pending_rows(conn, keys).await?);
-    answers.extend(held.into_iter().map(|row| (row.n, pages.fill(row.lease()))));
+    let keys: Vec<(Uuid, i64)> = held.iter().map(|row| (row.id, row.epoch + 1)).collect();
+    let (mut pages, given_up) = pages(conn, &keys).await?;
+    let claimed =
+        |row: Row| (row.n, if given_up.contains(&row.id) { Ok(Claimed::Idle) } else { pages.fill(row.lease()) });
+    answers.extend(held.into_iter().map(claimed));
     Ok(in_order(items.len(), answers, || Ok(Claimed::Unknown)))
 }
 
-async fn pending_rows(conn: &mut SqliteConnection, keys: Vec<Value>) -> Result<Vec<PendingRow>, StoreError> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
+/// What may be begun in held conversations. What is kept back by a hold is set aside first, and the conversations that
+/// had nothing else are given up.
+async fn pages(conn: &mut SqliteConnection, held: &[(Uuid, i64)]) -> Result<(Pages, Vec<Uuid>), StoreError> {
+    if held.is_empty() {
+        return Ok((Pages::default(), Vec::new()));
     }
-    let keys = Value::Array(keys).to_string();
+    let pages = Pages::of(pending_rows(conn, held).await?);
+    let kept_back = pages.kept_back();
+    if kept_back.is_empty() {
+        return Ok((pages, Vec::new()));
+    }
+    let mut given_up = Vec::new();
+    for (conversation, epoch) in held.iter().filter(|(conversation, _)| kept_back.contains(conversation)) {
+        if set_aside(&mut Tx::Lite(conn), ConversationId(*conversation), *epoch).await? == Left::Nothing {
+            given_up.push(*conversation);
+        }
+    }
+    let mut pages = Pages::of(pending_rows(conn, held).await?);
+    pages.cut();
+    Ok((pages, given_up))
+}
+
+async fn pending_rows(conn: &mut SqliteConnection, held: &[(Uuid, i64)]) -> Result<Vec<PendingRow>, StoreError> {
+    let keys = batch(held, |(id, epoch)| json!({"id": hex(*id), "epoch": epoch}));
     Ok(sqlx::query_as(PENDING).bind(keys).bind(i64::from(PENDING_PAGE)).fetch_all(conn).await?)
 }
 
@@ -128,7 +171,7 @@ pub(crate) async fn pending(
     conn: &mut SqliteConnection,
     items: &[(ConversationId, i64)],
 ) -> Result<Vec<Each<Vec<PendingMessage>>>, StoreError> {
-    let keys = items.iter().map(|(conversation, epoch)| json!({"id": hex(conversation.0), "epoch": epoch})).collect();
-    let mut pages = Pages::of(pending_rows(conn, keys).await?);
+    let held: Vec<(Uuid, i64)> = items.iter().map(|(conversation, epoch)| (conversation.0, *epoch)).collect();
+    let (mut pages, _) = pages(conn, &held).await?;
     Ok(items.iter().map(|(conversation, _)| pages.take(conversation.0)).collect())
 }

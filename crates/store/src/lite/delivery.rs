@@ -14,33 +14,39 @@ use crate::{
     Delivery, DeliveryFinished, Fenced, FinishDelivery, RecordParts, StoreError,
     decode::DeliveryRow,
     delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding, parts_text},
+    holding::instance_hold,
     journal::{Event, append},
     operation::{Each, in_order, index},
 };
 
 /// `$2` is now: the verdict and the write that follows it go by the same time.
-pub(crate) const LOOK: &str = "-- begin delivery: look
-SELECT *, attempts_so_far + (verdict = 'go') AS attempts
+pub(crate) const LOOK: &str = concat!(
+    "-- begin delivery: look
+SELECT *, COALESCE(held_until, not_before) AS until, attempts_so_far + (verdict = 'go') AS attempts
 FROM (
-    SELECT j.key + 1 AS n, r.state, max(r.lease_until, r.not_before) AS until, $2 AS now, r.id, r.message_id, r.text,
+    SELECT j.key + 1 AS n, r.state, max(r.lease_until, r.not_before) AS not_before, $2 AS now, r.id, r.message_id, r.text,
            r.attempts AS attempts_so_far, r.attempts_before, r.parts, r.created_at, r.replayed_at,
            m.received_at, m.replayed_at AS asked_again_at, m.chat_id, m.attributes, m.trace,
            p.id AS profile_id, p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,
-           d.class AS refused_class, d.reason AS refused_reason, d.since AS refused_since,
+           d.class AS refused_class, d.reason AS refused_reason, d.since AS refused_since, held_until,
            CASE WHEN NOT r.open THEN 'over'
                 WHEN row_number() OVER (PARTITION BY r.id ORDER BY j.key) > 1 THEN 'wait'
                 WHEN r.state = 'delivering' AND r.lease_until > $2 THEN 'wait'
+                WHEN held_until IS NOT NULL THEN 'on_hold'
                 WHEN r.state = 'delivering' THEN 'settle'
                 WHEN EXISTS (SELECT 1 FROM responses e WHERE e.open AND e.lane = r.lane AND e.ord < r.ord) THEN 'behind'
                 WHEN r.not_before > $2 THEN 'wait'
                 ELSE 'go' END AS verdict
-    FROM json_each($1) j
+    FROM (SELECT key, value, ",
+    instance_hold!("value ->> 'instance'", "$2"),
+    " AS held_until FROM json_each($1)) j
     JOIN responses r ON r.id = unhex(j.value ->> 'response') AND r.instance = j.value ->> 'instance'
     JOIN messages m ON m.id = r.message_id
     JOIN profiles p ON p.id = r.profile_id
     LEFT JOIN dead_targets d ON d.lane = r.lane AND d.probe_at > $2
         AND d.asked_at > COALESCE(r.replayed_at, m.replayed_at, m.received_at)
-)";
+)"
+);
 
 /// Before the next one overwrites it.
 pub(crate) const TAKEN_OVER: &str = "-- begin delivery: journal
@@ -268,6 +274,9 @@ WHERE r.open AND r.instance = $1
     now!(),
     " - $2 END
   AND NOT EXISTS (SELECT 1 FROM responses e WHERE e.open AND e.lane = r.lane AND e.ord < r.ord)
+  AND ",
+    instance_hold!("$1", now!()),
+    " IS NULL
 ORDER BY r.ord LIMIT $3"
 );
 

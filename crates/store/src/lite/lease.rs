@@ -11,6 +11,7 @@ use crate::{
     Fenced, Owed, StoreError, SweptWake,
     accept::WAKE_AFTER_MICROS,
     decode::{OwedRow, parsed},
+    holding::{SLEEP_MICROS, sleeps_by},
     journal::{Event, append},
 };
 
@@ -133,19 +134,31 @@ pub(crate) async fn renew(
     Ok(leases.iter().map(|(id, _)| *id).filter(|id| !kept.contains(&id.0)).collect())
 }
 
-pub(crate) const DUE: &str = "-- wake due
-SELECT c.id, m.id, m.instance
+pub(crate) const DUE: &str = concat!(
+    "-- wake due
+SELECT c.id, m.id AS message_id, m.instance, ",
+    sleeps_by!("COALESCE(h.expires_at, 9223372036854775807)", lite, "c.id", "c.head", "c.agent", "$2"),
+    " AS asleep_until
 FROM conversations c
 LEFT JOIN messages m ON m.id = (
     SELECT f.id FROM messages f
     WHERE f.conversation_id = c.id AND f.seq > c.head AND f.state IN ('received', 'processing')
     ORDER BY f.seq LIMIT 1)
 WHERE c.head < c.tail AND c.wake_at <= $2 AND c.not_before <= $2 AND (c.owner IS NULL OR c.lease_until <= $2)
-ORDER BY c.wake_at LIMIT $1";
+ORDER BY c.wake_at LIMIT $1"
+);
 
 pub(crate) const PUSH: &str = "-- wake due: push
 UPDATE conversations SET wake_at = j.value ->> 'until'
 FROM json_each($1) j WHERE conversations.id = unhex(j.value ->> 'id')";
+
+#[derive(sqlx::FromRow)]
+struct Due {
+    id: Uuid,
+    message_id: Option<Uuid>,
+    instance: Option<String>,
+    asleep_until: Option<i64>,
+}
 
 pub(crate) async fn wake_due(
     conn: &mut SqliteConnection,
@@ -153,18 +166,20 @@ pub(crate) async fn wake_due(
     grace: Duration,
 ) -> Result<Vec<SweptWake>, StoreError> {
     let now = now_micros(conn).await?;
-    let until = now.saturating_add(micros(grace));
-    let due: Vec<(Uuid, Option<Uuid>, Option<String>)> =
-        sqlx::query_as(DUE).bind(limit).bind(now).fetch_all(&mut *conn).await?;
-    write(conn, PUSH, due.iter().map(|(id, _, _)| json!({"id": hex(*id), "until": until})).collect()).await?;
-    let wake = |(conversation, message, instance): (Uuid, Option<Uuid>, Option<String>)| {
-        let (message, instance) = message.zip(instance)?;
+    let due: Vec<Due> = sqlx::query_as(DUE).bind(limit).bind(now).fetch_all(&mut *conn).await?;
+    let until = |due: &Due| match due.asleep_until {
+        Some(until) => until.min(now.saturating_add(SLEEP_MICROS)),
+        None => now.saturating_add(micros(grace)),
+    };
+    write(conn, PUSH, due.iter().map(|due| json!({"id": hex(due.id), "until": until(due)})).collect()).await?;
+    let wake = |due: Due| {
+        let (message, instance) = due.message_id.zip(due.instance)?;
         Some(parsed(&instance).map(|instance| SweptWake {
-            conversation: ConversationId(conversation),
+            conversation: ConversationId(due.id),
             message: MessageId(message),
             instance,
             at: Timestamp(now),
         }))
     };
-    due.into_iter().filter_map(wake).collect()
+    due.into_iter().filter(|due| due.asleep_until.is_none()).filter_map(wake).collect()
 }

@@ -61,6 +61,7 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection, Row};
 
     use super::*;
+    use crate::{queue, set_aside, settle};
 
     /// Reads the plan of every hot statement on tables that were never analysed, which is how SQLite plans them.
     #[tokio::test]
@@ -108,6 +109,16 @@ mod tests {
             delivery::NEXT,
             delivery::KEPT,
             delivery::RENEW,
+            queue::LEFT,
+            set_aside::CONVERSATION_LITE,
+            set_aside::KEEPERS_LITE,
+            set_aside::SET_ASIDE_LITE,
+            settle::NEXT_LITE,
+            settle::HEIRS_LITE,
+            settle::HAND_ON_LITE,
+            settle::RETURNING_LITE,
+            settle::RETURN_LITE,
+            settle::ENDED,
         ];
         for statement in statements {
             let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));

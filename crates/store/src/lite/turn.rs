@@ -3,23 +3,31 @@
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use super::{batch, hex, now_micros, write};
+use super::{batch, hex, now, now_micros, write};
 use crate::{
     Fenced, ResumeTurn, StartTurn, StoreError,
     decode::count,
+    holding::{if_any_hold, kept_back},
     operation::{Each, in_order, index},
     turns::{RunSeen, not_open, not_started},
 };
 
-pub(crate) const LOOK_START: &str = "-- start turn: look
-SELECT j.key + 1 AS n, m.state, CASE WHEN m.state IN ('received', 'processing') THEN m.attempts END AS attempts,
+pub(crate) const LOOK_START: &str = concat!(
+    "-- start turn: look
+SELECT j.key + 1 AS n, m.state, CASE WHEN m.state IN ('received', 'processing') AND NOT ",
+    if_any_hold!(
+        kept_back!(lite, "m", "(SELECT p.user_id FROM profiles p WHERE p.id = m.profile_id)", "c.agent", now!()),
+        "FALSE"
+    ),
+    " THEN m.attempts END AS attempts,
        t.attempt AS again, c.agent_conversation
 FROM json_each($1) j
 JOIN conversations c
     ON c.id = unhex(j.value ->> 'conversation') AND c.epoch = j.value ->> 'epoch' AND c.owner IS NOT NULL
 LEFT JOIN messages m ON m.id = unhex(j.value ->> 'message') AND m.conversation_id = c.id
 LEFT JOIN turns t
-    ON t.id = unhex(j.value ->> 'turn') AND t.message_id = m.id AND t.epoch = c.epoch AND t.state = 'started'";
+    ON t.id = unhex(j.value ->> 'turn') AND t.message_id = m.id AND t.epoch = c.epoch AND t.state = 'started'"
+);
 
 pub(crate) const COUNT: &str = "-- count attempts
 UPDATE messages SET state = 'processing', attempts = j.value ->> 'attempts'

@@ -1,15 +1,21 @@
 //! Claiming conversations, and reading what is pending in them.
 
 use broca_core::{ConversationId, Timestamp, clock::micros};
-use sqlx::{PgConnection, types::Uuid};
+use sqlx::{Connection, PgConnection, types::Uuid};
 
 use crate::{
     ClaimRequest, Claimed, Lease, PENDING_PAGE, PendingMessage, StoreError,
     decode::{Pages, PendingRow},
+    holding::{conversation_hold, if_any_hold, kept_back},
     operation::{Each, column, in_order},
+    queue::Left,
+    set_aside::set_aside,
+    tx::Tx,
 };
 
-pub(crate) const CLAIM: &str = "-- claim
+/// A conversation on hold is given out while a turn of it is open: what was begun goes to its end.
+pub(crate) const CLAIM: &str = concat!(
+    "-- claim
 WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
 wanted AS MATERIALIZED (
     SELECT i.n, i.worker, i.ttl, m.conversation_id
@@ -22,13 +28,21 @@ wanted AS MATERIALIZED (
     ORDER BY c.id
     FOR UPDATE OF c
 ), judged AS MATERIALIZED (
-    SELECT l.*,
+    SELECT l.*, held_until,
            CASE WHEN l.head = l.tail THEN 'idle'
                 WHEN l.owner IS NOT NULL AND l.lease_until > clock.now THEN 'busy'
                 WHEN l.not_before > clock.now THEN 'parked'
                 WHEN row_number() OVER (PARTITION BY l.id ORDER BY l.n) > 1 THEN 'busy'
+                WHEN held_until IS NOT NULL AND NOT begun THEN 'on_hold'
                 ELSE 'held' END AS verdict
     FROM clock CROSS JOIN locked l
+    CROSS JOIN LATERAL (SELECT ",
+    if_any_hold!(conversation_hold!(pg, "l.id", "l.agent", "clock.now"), "NULL"),
+    " AS held_until) hold
+    CROSS JOIN LATERAL (
+        SELECT held_until IS NOT NULL AND EXISTS (
+            SELECT FROM messages m WHERE m.conversation_id = l.id AND m.seq > l.head AND m.state = 'processing') AS begun
+    ) open
 ), taken AS (
     UPDATE conversations c
     SET owner = j.worker, epoch = j.epoch + 1, lease_until = clock.now + j.ttl, wake_at = clock.now + j.ttl
@@ -41,17 +55,21 @@ wanted AS MATERIALIZED (
     FROM judged, clock
     WHERE verdict = 'held'
 )
-SELECT n, verdict, id, epoch + 1 AS epoch, agent, agent_conversation, not_before FROM judged";
+SELECT n, verdict, id, epoch + 1 AS epoch, agent, agent_conversation, not_before, held_until FROM judged"
+);
 
-pub(crate) const PENDING: &str = "-- pending
+pub(crate) const PENDING: &str = concat!(
+    "-- pending
 SELECT m.*, now, user_id, p.platform, platform_user_id, username, display_name, metadata,
        t.id AS turn_id, t.attempt AS turn_attempt, t.run, t.run_seq, t.agent_conversation AS turn_conversation,
-       t.started_at
+       t.started_at, ",
+    if_any_hold!(kept_back!(pg, "m", "p.user_id", "c.agent", "clock.now"), "FALSE"),
+    " AS kept_back
 FROM (SELECT broca_now() AS now) clock
 CROSS JOIN unnest($1::uuid[], $2::bigint[]) AS l (id, epoch)
 JOIN conversations c ON c.id = l.id AND c.epoch = l.epoch AND c.owner IS NOT NULL
 CROSS JOIN LATERAL (
-    SELECT conversation_id, id, seq, attempts, attempts_before, instance, route, chat_id, is_group, text, received_at,
+    SELECT conversation_id, id, seq, state, attempts, attempts_before, instance, route, chat_id, is_group, text, received_at,
            replayed_at, trace, profile_id
     FROM messages
     WHERE conversation_id = c.id AND seq > c.head AND state IN ('received', 'processing')
@@ -59,7 +77,8 @@ CROSS JOIN LATERAL (
 ) m
 JOIN profiles p ON p.id = m.profile_id
 LEFT JOIN turns t ON t.message_id = m.id AND t.state IS NOT DISTINCT FROM 'started'
-ORDER BY m.conversation_id, m.seq";
+ORDER BY m.conversation_id, m.seq"
+);
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -70,6 +89,7 @@ struct Row {
     agent: String,
     agent_conversation: Option<String>,
     not_before: i64,
+    held_until: Option<i64>,
 }
 
 /// Two statements: messages that were accepted while the first one waited for a lock are seen by the second.
@@ -83,8 +103,10 @@ pub(crate) async fn run(conn: &mut PgConnection, items: &[ClaimRequest]) -> Resu
         .await?;
     let held: Vec<(Uuid, i64)> =
         rows.iter().filter(|row| row.verdict == "held").map(|row| (row.id, row.epoch)).collect();
-    let mut pages = if held.is_empty() { Pages::default() } else { Pages::of(pending_rows(conn, &held).await?) };
-    let answers: Vec<_> = rows.into_iter().map(|row| (row.n, claimed(row, &mut pages))).collect();
+    let (mut pages, given_up) = pages(conn, &held).await?;
+    let claimed =
+        |row: Row| (row.n, if given_up.contains(&row.id) { Ok(Claimed::Idle) } else { claimed(row, &mut pages) });
+    let answers: Vec<_> = rows.into_iter().map(claimed).collect();
     Ok(in_order(items.len(), answers, || Ok(Claimed::Unknown)))
 }
 
@@ -93,6 +115,7 @@ fn claimed(row: Row, pages: &mut Pages) -> Each<Claimed> {
         "idle" => Ok(Claimed::Idle),
         "busy" => Ok(Claimed::Busy),
         "parked" => Ok(Claimed::Parked { until: Timestamp(row.not_before) }),
+        "on_hold" => Ok(Claimed::on_hold(row.held_until)),
         _ => pages.fill(Lease {
             conversation: ConversationId(row.id),
             epoch: row.epoch,
@@ -102,6 +125,30 @@ fn claimed(row: Row, pages: &mut Pages) -> Each<Claimed> {
             open_turn: None,
         }),
     }
+}
+
+/// What may be begun in held conversations. What is kept back by a hold is set aside first, and the conversations that
+/// had nothing else are given up.
+async fn pages(conn: &mut PgConnection, held: &[(Uuid, i64)]) -> Result<(Pages, Vec<Uuid>), StoreError> {
+    if held.is_empty() {
+        return Ok((Pages::default(), Vec::new()));
+    }
+    let pages = Pages::of(pending_rows(conn, held).await?);
+    let kept_back = pages.kept_back();
+    if kept_back.is_empty() {
+        return Ok((pages, Vec::new()));
+    }
+    let mut given_up = Vec::new();
+    for (conversation, epoch) in held.iter().filter(|(conversation, _)| kept_back.contains(conversation)) {
+        let mut tx = conn.begin().await?;
+        if set_aside(&mut Tx::Pg(&mut tx), ConversationId(*conversation), *epoch).await? == Left::Nothing {
+            given_up.push(*conversation);
+        }
+        tx.commit().await?;
+    }
+    let mut pages = Pages::of(pending_rows(conn, held).await?);
+    pages.cut();
+    Ok((pages, given_up))
 }
 
 async fn pending_rows(conn: &mut PgConnection, held: &[(Uuid, i64)]) -> Result<Vec<PendingRow>, StoreError> {
@@ -118,6 +165,6 @@ pub(crate) async fn pending(
     items: &[(ConversationId, i64)],
 ) -> Result<Vec<Each<Vec<PendingMessage>>>, StoreError> {
     let held: Vec<(Uuid, i64)> = items.iter().map(|(conversation, epoch)| (conversation.0, *epoch)).collect();
-    let mut pages = Pages::of(pending_rows(conn, &held).await?);
+    let (mut pages, _) = pages(conn, &held).await?;
     Ok(held.iter().map(|(conversation, _)| pages.take(*conversation)).collect())
 }

@@ -9,12 +9,14 @@ use crate::{
     Delivery, DeliveryFinished, Fenced, FinishDelivery, RecordParts, StoreError,
     decode::DeliveryRow,
     delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding, parts_text},
+    holding::instance_hold,
     operation::{Each, column, in_order, index},
 };
 
 /// The look at the lane may miss that the answer before has just ended; then whoever ended it reads the lane after
 /// that and brings this one.
-pub(crate) const BEGIN: &str = "-- begin delivery
+pub(crate) const BEGIN: &str = concat!(
+    "-- begin delivery
 WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
 input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])
@@ -25,15 +27,18 @@ input AS MATERIALIZED (
     ORDER BY r.id
     FOR UPDATE OF r
 ), judged AS MATERIALIZED (
-    SELECT l.*,
+    SELECT l.*, held_until,
            CASE WHEN NOT l.open THEN 'over'
                 WHEN row_number() OVER (PARTITION BY l.id ORDER BY l.n) > 1 THEN 'wait'
                 WHEN l.state = 'delivering' AND l.lease_until > clock.now THEN 'wait'
+                WHEN held_until IS NOT NULL THEN 'on_hold'
                 WHEN l.state = 'delivering' THEN 'settle'
                 WHEN EXISTS (SELECT FROM responses e WHERE e.open AND e.lane = l.lane AND e.ord < l.ord) THEN 'behind'
                 WHEN l.not_before > clock.now THEN 'wait'
                 ELSE 'go' END AS verdict
-    FROM clock CROSS JOIN locked l
+    FROM clock CROSS JOIN locked l CROSS JOIN LATERAL (SELECT ",
+    instance_hold!("l.instance", "clock.now"),
+    " AS held_until) hold
 ), taken AS (
     UPDATE responses r
     SET state = 'delivering', host = j.asking, lease_until = now + j.ttl,
@@ -47,7 +52,7 @@ input AS MATERIALIZED (
     FROM judged, clock
     WHERE verdict = 'settle'
 )
-SELECT j.n, j.verdict, j.state, GREATEST(j.lease_until, j.not_before) AS until, now, j.id, j.message_id, j.text,
+SELECT j.n, j.verdict, j.state, COALESCE(j.held_until, GREATEST(j.lease_until, j.not_before)) AS until, now, j.id, j.message_id, j.text,
        CASE j.verdict WHEN 'go' THEN j.attempts + 1 ELSE j.attempts END AS attempts,
        j.attempts_before, j.parts, j.created_at, j.replayed_at, m.received_at, m.replayed_at AS asked_again_at,
        m.chat_id, m.attributes, m.trace,
@@ -55,7 +60,8 @@ SELECT j.n, j.verdict, j.state, GREATEST(j.lease_until, j.not_before) AS until, 
        d.class AS refused_class, d.reason AS refused_reason, d.since AS refused_since
 FROM clock CROSS JOIN judged j JOIN messages m ON m.id = j.message_id JOIN profiles p ON p.id = j.profile_id
 LEFT JOIN dead_targets d ON d.lane = j.lane AND d.probe_at > now
-    AND d.asked_at > COALESCE(j.replayed_at, m.replayed_at, m.received_at)";
+    AND d.asked_at > COALESCE(j.replayed_at, m.replayed_at, m.received_at)"
+);
 
 pub(crate) async fn begin(conn: &mut PgConnection, items: &[BeginDelivery]) -> Result<Vec<Each<Delivery>>, StoreError> {
     let rows: Vec<DeliveryRow> = sqlx::query_as(BEGIN)
@@ -207,7 +213,8 @@ pub(crate) async fn renew(
     Ok(lost.into_iter().map(|(id,)| ResponseId(id)).collect())
 }
 
-pub(crate) const DUE: &str = "-- due deliveries
+pub(crate) const DUE: &str = concat!(
+    "-- due deliveries
 SELECT r.id
 FROM responses r CROSS JOIN (SELECT broca_now() AS now) clock
 WHERE r.open AND r.instance = $1
@@ -215,7 +222,11 @@ WHERE r.open AND r.instance = $1
                    WHEN 'delivering' THEN r.lease_until <= now
                    ELSE r.created_at <= now - $2 END
   AND NOT EXISTS (SELECT FROM responses e WHERE e.open AND e.lane = r.lane AND e.ord < r.ord)
-ORDER BY r.ord LIMIT $3";
+  AND ",
+    instance_hold!("$1", "now"),
+    " IS NULL
+ORDER BY r.ord LIMIT $3"
+);
 
 pub(crate) async fn due(
     conn: &mut PgConnection,

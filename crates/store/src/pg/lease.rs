@@ -6,7 +6,11 @@ use broca_core::{ConversationId, MessageId, OutboxId, Timestamp, TurnId, WorkerI
 use sqlx::{Connection, PgConnection, types::Uuid};
 
 use crate::{
-    Fenced, Owed, StoreError, SweptWake, accept::WAKE_AFTER_MICROS, decode::OwedRow, decode::parsed, operation::column,
+    Fenced, Owed, StoreError, SweptWake,
+    accept::WAKE_AFTER_MICROS,
+    decode::{OwedRow, parsed},
+    holding::{SLEEP_MICROS, sleeps_by},
+    operation::column,
 };
 
 pub(crate) const SET_AGENT_CONVERSATION: &str = "-- set agent conversation
@@ -129,10 +133,11 @@ pub(crate) async fn renew(
     Ok(lost.into_iter().map(|(id,)| ConversationId(id)).collect())
 }
 
-pub(crate) const WAKE_DUE: &str = "-- wake due
+pub(crate) const WAKE_DUE: &str = concat!(
+    "-- wake due
 WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
 due AS MATERIALIZED (
-    SELECT c.id, c.head
+    SELECT c.id, c.head, c.agent
     FROM conversations c
     WHERE c.head < c.tail AND c.wake_at <= (SELECT now FROM clock) AND c.not_before <= (SELECT now FROM clock)
       AND (c.owner IS NULL OR c.lease_until <= (SELECT now FROM clock))
@@ -141,28 +146,67 @@ due AS MATERIALIZED (
 ), pushed AS (
     UPDATE conversations c SET wake_at = now + $2 FROM due d, clock WHERE c.id = d.id
 )
-SELECT d.id, m.id, m.instance, clock.now
+SELECT d.id, m.id AS message_id, m.instance, clock.now AS at, ",
+    sleeps_by!("h.id", pg, "d.id", "d.head", "d.agent", "clock.now"),
+    " AS hold
 FROM clock CROSS JOIN due d
 CROSS JOIN LATERAL (
     SELECT id, instance FROM messages
     WHERE conversation_id = d.id AND seq > d.head AND state IN ('received', 'processing')
     ORDER BY seq LIMIT 1
-) m";
+) m"
+);
+
+/// The lock makes the end of a hold wait, so that the wake which follows it is not overwritten. A conversation that
+/// somebody else is at, or whose hold has just ended, is woken instead.
+pub(crate) const SLEEP: &str = "-- wake due: on hold
+WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
+input AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS i (conversation_id, hold_id)),
+kept AS MATERIALIZED (
+    SELECT h.id, COALESCE(h.expires_at, 9223372036854775807) AS until
+    FROM holds h
+    WHERE h.id IN (SELECT hold_id FROM input) AND h.released_at IS NULL
+    FOR SHARE OF h
+), asleep AS MATERIALIZED (
+    SELECT c.id, k.until
+    FROM input i JOIN kept k ON k.id = i.hold_id JOIN conversations c ON c.id = i.conversation_id AND c.owner IS NULL
+    FOR UPDATE OF c SKIP LOCKED
+)
+UPDATE conversations c SET wake_at = LEAST(a.until, now + $3) FROM asleep a, clock WHERE c.id = a.id
+RETURNING c.id";
+
+#[derive(sqlx::FromRow)]
+struct Due {
+    id: Uuid,
+    message_id: Uuid,
+    instance: String,
+    at: i64,
+    hold: Option<Uuid>,
+}
 
 pub(crate) async fn wake_due(
     conn: &mut PgConnection,
     limit: i64,
     grace: Duration,
 ) -> Result<Vec<SweptWake>, StoreError> {
-    let rows: Vec<(Uuid, Uuid, String, i64)> =
-        sqlx::query_as(WAKE_DUE).bind(limit).bind(micros(grace)).fetch_all(conn).await?;
-    let wake = |(conversation, message, instance, at): (Uuid, Uuid, String, i64)| {
+    let mut due: Vec<Due> = sqlx::query_as(WAKE_DUE).bind(limit).bind(micros(grace)).fetch_all(&mut *conn).await?;
+    let on_hold: Vec<(Uuid, Uuid)> = due.iter().filter_map(|due| Some((due.id, due.hold?))).collect();
+    if !on_hold.is_empty() {
+        let asleep: Vec<(Uuid,)> = sqlx::query_as(SLEEP)
+            .bind(column(&on_hold, |(conversation, _)| *conversation))
+            .bind(column(&on_hold, |(_, hold)| *hold))
+            .bind(SLEEP_MICROS)
+            .fetch_all(conn)
+            .await?;
+        due.retain(|due| !asleep.contains(&(due.id,)));
+    }
+    let wake = |due: Due| {
         Ok(SweptWake {
-            conversation: ConversationId(conversation),
-            message: MessageId(message),
-            instance: parsed(&instance)?,
-            at: Timestamp(at),
+            conversation: ConversationId(due.id),
+            message: MessageId(due.message_id),
+            instance: parsed(&due.instance)?,
+            at: Timestamp(due.at),
         })
     };
-    rows.into_iter().map(wake).collect()
+    due.into_iter().map(wake).collect()
 }

@@ -26,7 +26,10 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
     use super::*;
-    use crate::db::{Db, PG_SESSION, Pg};
+    use crate::{
+        db::{Db, PG_SESSION, Pg},
+        queue, set_aside, settle,
+    };
 
     const HOT: [&str; 16] = [
         ingest::USERS,
@@ -47,6 +50,22 @@ mod tests {
         delivery::RENEW,
     ];
 
+    /// Not on every message's way, but on those of a backlog.
+    const OF_HOLDS: [&str; 12] = [
+        lease::SLEEP,
+        queue::LEFT,
+        set_aside::CONVERSATION_PG,
+        set_aside::KEEPERS_PG,
+        set_aside::SET_ASIDE_PG,
+        settle::NEXT_PG,
+        settle::HEIRS_PG,
+        settle::HAND_ON_PG,
+        settle::RETURNING_PG,
+        settle::RETURN_PG,
+        settle::REST,
+        settle::ENDED,
+    ];
+
     /// On empty tables, because that is when a connection makes its plans, to keep them.
     #[tokio::test]
     async fn hot_statements_look_rows_up_by_key() {
@@ -55,7 +74,7 @@ mod tests {
         Db::Pg(Pg::connect(&url, 1, 1).await.unwrap()).migrate().await.unwrap();
         let mut conn = PgConnection::connect(&url).await.unwrap();
         conn.execute(PG_SESSION).await.unwrap();
-        for statement in HOT.iter().chain(&[delivery::BEGIN, delivery::NEXT, lease::WAKE_DUE]) {
+        for statement in HOT.iter().chain(&[delivery::BEGIN, delivery::NEXT, lease::WAKE_DUE]).chain(&OF_HOLDS) {
             let arguments = (1..).take_while(|n| statement.contains(&format!("${n}"))).map(|_| "NULL");
             let arguments = match arguments.collect::<Vec<_>>() {
                 none if none.is_empty() => String::new(),

@@ -5,19 +5,30 @@ use sqlx::PgConnection;
 use crate::{
     Fenced, ResumeTurn, StartTurn, StoreError,
     decode::count,
+    holding::{if_any_hold, kept_back},
     operation::{Each, column, in_order},
     turns::{REFUSED, RunSeen, not_open, not_started},
 };
 
 /// A turn that is already there under the same epoch is the caller's own, written by a call whose answer got lost.
-pub(crate) const START: &str = "-- start turn
+pub(crate) const START: &str = concat!(
+    "-- start turn
 WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
 input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[])
         WITH ORDINALITY AS i (turn_id, conversation_id, epoch, message_id, worker, n)
 ), locked AS MATERIALIZED (
-    SELECT i.*, c.agent_conversation, CASE t.state WHEN 'started' THEN t.attempt END AS again
-    FROM input i
+    SELECT i.*, c.agent_conversation, CASE t.state WHEN 'started' THEN t.attempt END AS again, ",
+    if_any_hold!(
+        concat!(
+            "(SELECT ",
+            kept_back!(pg, "k", "p.user_id", "c.agent", "clock.now"),
+            " FROM messages k JOIN profiles p ON p.id = k.profile_id WHERE k.id = i.message_id)"
+        ),
+        "FALSE"
+    ),
+    " AS kept_back
+    FROM clock CROSS JOIN input i
     JOIN conversations c ON c.id = i.conversation_id AND c.epoch = i.epoch AND c.owner IS NOT NULL
     LEFT JOIN turns t ON t.id = i.turn_id AND t.epoch = i.epoch
     ORDER BY c.id
@@ -26,14 +37,15 @@ input AS MATERIALIZED (
     UPDATE messages m SET state = 'processing', attempts = m.attempts + 1
     FROM locked l
     WHERE m.id = l.message_id AND m.conversation_id IS NOT DISTINCT FROM l.conversation_id
-      AND m.state IN ('received', 'processing') AND l.again IS NULL
+      AND m.state IN ('received', 'processing') AND l.again IS NULL AND l.kept_back IS NOT TRUE
     RETURNING l.*, m.attempts
 ), started AS (
     INSERT INTO turns (id, conversation_id, message_id, attempt, epoch, worker, state, agent_conversation, started_at)
     SELECT turn_id, conversation_id, message_id, attempts, epoch, worker, 'started', agent_conversation, now
     FROM moved, clock
 )
-SELECT n, again FROM locked UNION ALL SELECT n, attempts FROM moved";
+SELECT n, again FROM locked UNION ALL SELECT n, attempts FROM moved"
+);
 
 pub(crate) const RESUME: &str = "-- resume turn
 WITH input AS MATERIALIZED (

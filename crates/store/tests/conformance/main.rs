@@ -8,6 +8,8 @@ mod dead_letters;
 mod delivery;
 mod duties;
 mod finish;
+mod holds;
+mod holds_in_order;
 mod home;
 mod ingest;
 mod journey;
