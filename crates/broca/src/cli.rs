@@ -115,6 +115,9 @@ pub(crate) enum Command {
     Targets(commands::targets::Command),
     /// Brings messages and answers back that failed
     Replay(commands::replay::Args),
+    /// Keeps something back for a while
+    #[command(subcommand)]
+    Hold(commands::hold::Command),
     /// Is every message over or on its way? For monitors, and after an outage
     Check(commands::check::Args),
     /// What waits, what runs, what failed

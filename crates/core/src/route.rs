@@ -164,6 +164,11 @@ impl Routes {
         }
     }
 
+    /// Every name that a message's route can have.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|r| r.name.as_str()).chain([DEFAULT_ROUTE])
+    }
+
     /// Every agent name that some message can be routed to.
     pub fn agents(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|r| r.agent.as_deref().unwrap_or(DEFAULT_AGENT)).chain([DEFAULT_AGENT])

@@ -250,7 +250,41 @@ async fn release(tx: &mut Tx<'_>, release: &Release) -> Result<Option<Hold>, Sto
 
 operation!(ReleaseHold: Release => Option<Hold>, "release a hold", release);
 
+/// Somebody's account on one platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Person {
+    pub user_id: UserId,
+    pub platform: String,
+    pub platform_user_id: String,
+    pub username: Option<String>,
+}
+
+/// Without a platform it reads every profile: for people.
+pub(crate) const PEOPLE: &str = "-- people
+SELECT user_id, platform, platform_user_id, username FROM profiles
+WHERE platform_user_id = $1 AND platform = COALESCE($2, platform)
+ORDER BY user_id, platform LIMIT 20";
+
 impl Store {
+    pub async fn has_conversation(&self, id: ConversationId) -> Result<bool, StoreError> {
+        const COUNT: &str = "-- is there a conversation\nSELECT count(*) FROM conversations WHERE id = $1";
+        let (count,) = fetch!(self, fetch_one, (i64,), COUNT, id.0)?;
+        Ok(count > 0)
+    }
+
+    /// Who is known by this id on a platform, or on any.
+    pub async fn people(&self, platform: Option<&str>, id: &str) -> Result<Vec<Person>, StoreError> {
+        type Row = (Uuid, String, String, Option<String>);
+        let rows = fetch!(self, fetch_all, Row, PEOPLE, id, platform)?;
+        let person = |(user, platform, platform_user_id, username): Row| Person {
+            user_id: UserId(user),
+            platform,
+            platform_user_id,
+            username,
+        };
+        Ok(rows.into_iter().map(person).collect())
+    }
+
     /// Puts a hold on. It works from now on: a turn that is under way goes to its end, none is begun.
     pub async fn put_hold(&self, hold: NewHold) -> Result<PutOn, StoreError> {
         self.once::<PutHoldOn>(hold).await

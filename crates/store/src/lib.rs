@@ -48,7 +48,7 @@ pub use closing::LetterCopy;
 pub use dead_letters::{Closed, ClosedLetters, Letter, LetterCursor, LetterFilter, Stage};
 pub use duties::Duty;
 pub use error::StoreError;
-pub use holds::{Hold, HoldState, HoldSubject, NewHold, PutOn};
+pub use holds::{Hold, HoldState, HoldSubject, NewHold, Person, PutOn};
 pub use journey::JourneyEvent;
 pub use plans::{NewPlan, NewPlanItem, Plan, PlanItem};
 pub use replay::{ReplayRecord, Replayed};

@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod dlq;
+pub(crate) mod hold;
 mod letters;
 pub(crate) mod message;
 pub(crate) mod migrate;
