@@ -35,6 +35,8 @@ pub struct RigOptions {
     pub platform: PlatformScript,
     /// Servers of the broker; each stream has a copy on each of them.
     pub nats_nodes: usize,
+    /// The size of a disk of its own for each of them, where one can be mounted.
+    pub nats_disk_mib: Option<usize>,
     /// Instances of the demo plugin, each with a platform of its own: `demo`, and `demo-2`.
     pub instances: usize,
     /// Characters in one message of the platforms; longer answers go out in parts.
@@ -46,7 +48,16 @@ pub struct RigOptions {
 impl RigOptions {
     pub fn new(database: Database) -> Self {
         let (letta, platform) = (LettaScript::default(), PlatformScript::default());
-        Self { database, letta, platform, nats_nodes: 1, instances: 1, max_text_chars: None, settings: String::new() }
+        Self {
+            database,
+            letta,
+            platform,
+            nats_nodes: 1,
+            nats_disk_mib: None,
+            instances: 1,
+            max_text_chars: None,
+            settings: String::new(),
+        }
     }
 }
 
@@ -112,7 +123,10 @@ impl Rig {
     pub async fn start(options: RigOptions) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::Builder::new().prefix("broca-e2e-").tempdir().expect("a temporary folder");
-        let nats = NatsCluster::start(options.nats_nodes);
+        let nats = match options.nats_disk_mib {
+            Some(mib) => NatsCluster::start_on_disks(options.nats_nodes, mib),
+            None => NatsCluster::start(options.nats_nodes),
+        };
         let (postgres, database_url) = match options.database {
             Database::Sqlite => (None, format!("sqlite:{}", folder.path().join("broca.db").display())),
             Database::Postgres => {

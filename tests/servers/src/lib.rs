@@ -2,6 +2,7 @@
 //! Depends on no crate of Broca, so that every crate's tests can use it.
 
 mod child;
+mod disk;
 pub mod nats;
 mod port;
 pub mod postgres;

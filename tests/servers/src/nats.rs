@@ -16,7 +16,7 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{child, port};
+use crate::{child, disk::Disk, port};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
@@ -36,6 +36,8 @@ pub struct NatsServer {
     env: Vec<(String, String)>,
     extra_args: Vec<String>,
     child: Option<Child>,
+    /// Under its store, if that has one of its own.
+    disk: Option<Disk>,
 }
 
 impl NatsServer {
@@ -68,7 +70,7 @@ impl NatsServer {
         let extra_args = store.into_iter().map(str::to_owned).collect();
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let name = format!("test-{}-{port}", std::process::id());
-        Self { name, port, monitor_port, dir, env, extra_args, child: None }
+        Self { name, port, monitor_port, dir, env, extra_args, child: None, disk: None }
     }
 
     /// `nats://127.0.0.1:<port>`; the same after a restart.
@@ -115,6 +117,16 @@ impl NatsServer {
         }
         self.launch();
         self.wait_until_ready();
+    }
+
+    /// Leaves its store no room to write. From then on it may give JetStream up, until it is started anew.
+    pub fn fill_disk(&self) {
+        self.disk.as_ref().expect("only a server with a disk of its own can have it filled").fill();
+    }
+
+    /// Makes room in its store again.
+    pub fn free_disk(&self) {
+        self.disk.as_ref().expect("only a server with a disk of its own can have it filled").free();
     }
 
     pub fn is_running(&self) -> bool {
@@ -196,6 +208,12 @@ impl NatsServer {
         exchange(self.monitor_port, request, |_| false).is_some_and(|answer| answer.contains(" 200 "))
     }
 
+    /// How many lines of its log have these words.
+    pub fn logged(&self, words: &str) -> usize {
+        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        log.lines().filter(|line| line.contains(words)).count()
+    }
+
     fn log(&self) -> String {
         // A configuration that cannot be read is complained of before the log is open.
         let read = |name| fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
@@ -212,6 +230,8 @@ impl Drop for NatsServer {
             child.kill().ok();
             child.wait().ok();
         }
+        // Before its folder is removed.
+        self.disk = None;
     }
 }
 
@@ -223,7 +243,20 @@ pub struct NatsCluster {
 
 impl NatsCluster {
     pub fn start(size: usize) -> Self {
+        Self::with_disks(size, None)
+    }
+
+    /// Each node's store lies on a disk of its own of so many MiB, where this process may mount one
+    /// ([`Self::has_disks`]).
+    pub fn start_on_disks(size: usize, mib: usize) -> Self {
+        Self::with_disks(size, Some(mib))
+    }
+
+    fn with_disks(size: usize, mib: Option<usize>) -> Self {
         let mut nodes: Vec<NatsServer> = (0..size).map(|_| NatsServer::new(PLAIN_CONF, &[])).collect();
+        for node in &mut nodes {
+            node.disk = mib.and_then(|mib| Disk::mount(&node.dir.path().join("store"), mib));
+        }
         let routes: Vec<String> = nodes.iter().map(|_| format!("nats://127.0.0.1:{}", port::free())).collect();
         for (node, own) in nodes.iter_mut().zip(&routes) {
             let others = routes.iter().filter(|route| *route != own).cloned().collect::<Vec<_>>().join(",");
@@ -240,6 +273,11 @@ impl NatsCluster {
     /// All addresses, separated by commas.
     pub fn url(&self) -> String {
         self.nodes.iter().map(NatsServer::url).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether every node's disk can be filled.
+    pub fn has_disks(&self) -> bool {
+        self.nodes.iter().all(|node| node.disk.is_some())
     }
 
     pub fn nodes(&self) -> &[NatsServer] {

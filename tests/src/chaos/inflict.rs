@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use broca_rehearsal::{letta::Behaviour, platform::Fault};
+use broca_servers::NatsServer;
 use nix::sys::signal::Signal;
 use tokio::task::block_in_place;
 
@@ -67,6 +68,8 @@ impl Chaos {
             }
             Break::NodeFrozen(node) => self.rig.nats.nodes()[node].freeze(),
             Break::QuorumKilled(first) => [first, first + 1].into_iter().for_each(|node| self.kill_node(node)),
+            Break::DisksFull => self.rig.nats.nodes().iter().for_each(NatsServer::fill_disk),
+            Break::DiskFull(node) => self.rig.nats.nodes()[node].fill_disk(),
             Break::DatabaseStopped => block_in_place(|| self.database().stop()),
             Break::DatabaseKilled => block_in_place(|| self.database().kill9()),
             Break::AgentKilled => {
@@ -88,6 +91,8 @@ impl Chaos {
                 }
             }
             Break::NodeFrozen(node) => self.rig.nats.nodes()[node].thaw(),
+            Break::DisksFull => (0..self.rig.nats.nodes().len()).for_each(|node| self.make_room(node)),
+            Break::DiskFull(node) => self.make_room(node),
             Break::DatabaseStopped | Break::DatabaseKilled => block_in_place(|| self.database().restart()),
             Break::AgentKilled => self.rig.revive_letta().await,
             Break::UpdatesShuffled { platform, .. } => self.shuffle(platform, false, false),
@@ -124,6 +129,14 @@ impl Chaos {
             block_in_place(|| server.kill9());
             self.nodes_down.push(node);
         }
+    }
+
+    /// As an operator does: a node that found no room has given JetStream up until it is started anew.
+    fn make_room(&mut self, node: usize) {
+        let server = self.rig.nats.node_mut(node);
+        server.free_disk();
+        block_in_place(|| server.stop());
+        server.launch();
     }
 
     fn database(&mut self) -> &mut broca_servers::Postgres {

@@ -1,7 +1,8 @@
 //! Everything breaks at once for a while, and then the logs are held against what was said.
 //!
 //! Three workers, two plugin processes with a platform each, a broker of three nodes with a copy of each stream on
-//! every one, streams so small that they are full whenever nobody works, and a scripted agent. A [`plan`] made from
+//! every one, streams so small that they are full whenever nobody works, disks that can be filled (where this process may mount some),
+//! and a scripted agent. A [`plan`] made from
 //! one seed says who writes what and when, and what is broken when and for how long. Then all of it is mended, the
 //! pipeline must come to rest by itself, and a [`Reckoning`] says what became of every message.
 
@@ -29,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const TICK: Duration = Duration::from_millis(50);
 /// What each of the two work streams holds: a few dozen messages.
 const STREAM_BYTES: u64 = 16 << 10;
+/// The disk of each of the broker's nodes.
+const DISK_MIB: usize = 64;
 
 #[derive(Clone, Copy, Debug)]
 pub struct ChaosOptions {
@@ -42,7 +45,7 @@ pub struct ChaosOptions {
 pub async fn run(options: ChaosOptions) -> Report {
     let mut chaos = Chaos::start(options.database).await;
     let began = Instant::now();
-    for step in plan(options.seed, options.length, options.database) {
+    for step in plan(options.seed, options.length, options.database, chaos.rig.nats.has_disks()) {
         chaos.tend_until(began + Duration::from_millis(step.at_ms)).await;
         chaos.perform(step.event).await;
     }
@@ -80,6 +83,7 @@ impl Chaos {
     async fn start(database: Database) -> Self {
         let mut options = RigOptions::new(database);
         (options.nats_nodes, options.instances) = (NODES, plan::PLUGINS);
+        options.nats_disk_mib = Some(DISK_MIB);
         (options.letta.min_ms, options.letta.max_ms, options.letta.ping_ms) = (20, 400, 500);
         let rig = Rig::start(options).await;
         shrink_streams(&rig);

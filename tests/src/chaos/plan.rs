@@ -29,6 +29,10 @@ pub(super) enum Break {
     LeaderKilled(&'static str),
     NodeFrozen(usize),
     QuorumKilled(usize),
+    /// No node can write to its disk, until room is made and the nodes are started anew.
+    DisksFull,
+    /// The same for one node.
+    DiskFull(usize),
     DatabaseStopped,
     DatabaseKilled,
     AgentKilled,
@@ -51,6 +55,8 @@ impl Break {
             Self::LeaderKilled(_) => "nats stream leader kill -9",
             Self::NodeFrozen(_) => "nats node frozen",
             Self::QuorumKilled(_) => "nats quorum kill -9",
+            Self::DisksFull => "nats disks full",
+            Self::DiskFull(_) => "nats node's disk full",
             Self::DatabaseStopped => "PostgreSQL restart",
             Self::DatabaseKilled => "PostgreSQL kill -9",
             Self::AgentKilled => "agent kill -9",
@@ -82,8 +88,8 @@ pub(super) struct Step {
     pub(super) event: Event,
 }
 
-/// All steps of a run, in time order.
-pub(super) fn plan(seed: u64, length: Duration, database: Database) -> Vec<Step> {
+/// All steps of a run, in time order. `disks`: those of the broker can be filled.
+pub(super) fn plan(seed: u64, length: Duration, database: Database, disks: bool) -> Vec<Step> {
     let length_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     let mut lanes = Lanes { steps: Vec::new(), length_ms };
     // Each lane has a generator of its own: another lane's changes do not change it.
@@ -106,6 +112,10 @@ pub(super) fn plan(seed: u64, length: Duration, database: Database) -> Vec<Step>
     ];
     choices.extend((0..NODES).map(|node| (1, Break::NodeKilled(node), 200..=2_500)));
     choices.extend((0..NODES).map(|node| (1, Break::NodeFrozen(node), 500..=3_000)));
+    if disks {
+        choices.push((3, Break::DisksFull, 500..=3_000));
+        choices.extend((0..NODES).map(|node| (1, Break::DiskFull(node), 500..=3_000)));
+    }
     lanes.breaks(random(50), 3_000..=8_000, &choices);
     if database == Database::Postgres {
         let choices = [(2, Break::DatabaseStopped, 0..=1_500), (1, Break::DatabaseKilled, 0..=1_500)];
@@ -228,7 +238,7 @@ mod tests {
     #[test]
     fn a_seed_is_a_run() {
         let minute = Duration::from_secs(60);
-        let run = |seed| plan(seed, minute, Database::Postgres);
+        let run = |seed| plan(seed, minute, Database::Postgres, true);
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
         let steps = run(7);
@@ -244,7 +254,7 @@ mod tests {
     #[test]
     fn whatever_is_broken_is_mended() {
         for seed in 0..20 {
-            let steps = plan(seed, Duration::from_secs(40), Database::Postgres);
+            let steps = plan(seed, Duration::from_secs(40), Database::Postgres, true);
             let mut broken: Vec<Break> = Vec::new();
             for step in steps {
                 match step.event {

@@ -14,6 +14,8 @@ pub struct Report {
     gave_up: usize,
     /// Publishes that the broker refused because a stream was full.
     refused: usize,
+    /// Writes for which a node of the broker found no room on its disk, by its own log.
+    no_room: usize,
     reckoning: Reckoning,
     to_rest: Option<Duration>,
     /// Processes that did not stop when told to.
@@ -33,9 +35,11 @@ impl Report {
         let killed = chaos.killed;
         let replaced: usize = chaos.crews().map(|crew| crew.replaced).sum();
         let refused = chaos.crews().map(|crew| crew.output().matches("maximum bytes exceeded").count()).sum();
+        let no_room = chaos.rig.nats.nodes().iter().map(|node| node.logged("no space left on device")).sum();
         let (messages, faults) = (chaos.said.len(), std::mem::take(&mut chaos.faults));
         let gave_up = replaced.saturating_sub(killed);
-        let mut report = Self { options, messages, faults, gave_up, refused, reckoning, to_rest, stuck, kept: None };
+        let mut report =
+            Self { options, messages, faults, gave_up, refused, no_room, reckoning, to_rest, stuck, kept: None };
         if !report.is_good() {
             report.kept = Some(chaos.rig.keep());
         }
@@ -63,6 +67,7 @@ impl Report {
         rows.extend(self.kinds().into_iter().map(|(kind, count)| (format!("  {kind}"), count.to_string())));
         rows.extend([
             number("  publish refused, stream full", self.refused),
+            number("  nats write failed, no space left", self.no_room),
             number("  processes that gave up and were restarted", self.gave_up),
             number("answered", verdict.answered),
             number("failed as scripted, dead-lettered", dead.len()),
