@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use broca_tests::{Home, Process, Said, eventually};
+use broca_tests::{Home, Process, Said, documented, eventually, shape};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -73,10 +73,14 @@ fn sends_and_chats(home: &Home) {
 fn looks(home: &Home) {
     let json = home.run(&["send", "--as", "carol", "look at me", "--json"]).json();
     let id = json["message_id"].as_str().expect("an id");
+    // The answer is printed here before its receipt is written down.
+    let watched = home.run(&["message", "show", id, "--watch"]);
+    assert!(watched.code == 0 && watched.stdout.contains("delivered, receipt terminal\n"), "{watched:?}");
     let shown = home.run(&["message", "show", id]);
-    for part in [id, "completed", "carol on cli", "look at me", "turn 1", "delivered"] {
+    for part in [id, "completed", "carol on cli", "look at me", "attempt 1", "delivered"] {
         assert!(shown.code == 0 && shown.stdout.contains(part), "{part} is not in {shown:?}");
     }
+    assert_eq!(shape(&shown.stdout), shape(&documented("broca message show")), "{}", shown.stdout);
     let record = home.run(&["message", "show", id, "--json"]).json();
     assert_eq!((&record["id"], &record["turns"][0]["state"]), (&id.into(), &"answered".into()));
     let missing = home.run(&["message", "show", "01a205ff-1364-71f9-abe3-141f16fdfaaa"]);

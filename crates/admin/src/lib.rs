@@ -3,9 +3,12 @@
 pub mod cancel;
 pub mod check;
 pub mod dead_letters;
+pub mod explain;
 pub mod holds;
 pub mod janitor;
+pub mod journey;
 mod preview;
 pub mod replay;
 pub mod status;
 pub mod targets;
+pub mod telling;

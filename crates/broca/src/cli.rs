@@ -126,6 +126,8 @@ pub(crate) enum Command {
     Send(commands::send::Args),
     /// Talks to the agent from this terminal
     Chat(commands::chat::Args),
+    /// Why is there no answer?
+    Explain(commands::explain::Args),
     /// One message and all that happened to it
     #[command(subcommand)]
     Message(commands::message::Command),

@@ -34,6 +34,12 @@ impl Output {
         self.text(&text)
     }
 
+    /// One of several results that are written as they come.
+    pub(crate) fn json_line<T: Serialize>(self, value: &T) -> Result<(), Failure> {
+        let text = serde_json::to_string(value).map_err(anyhow::Error::from)?;
+        self.text(&text)
+    }
+
     pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {

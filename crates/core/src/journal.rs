@@ -7,7 +7,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::MessageState;
+use crate::{MessageState, ResponseState};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is no kind of event")]
@@ -135,6 +135,33 @@ impl EventKind {
             MessageState::Failed => Some(Self::Failed),
             MessageState::Cancelled => Some(Self::Cancelled),
             MessageState::Received | MessageState::Processing | MessageState::Held => None,
+        }
+    }
+
+    /// The state that a message is in after this happened to it; `None` when it stays as it is. A replay of an
+    /// answer's delivery alone opens no message.
+    pub fn message_state(self) -> Option<MessageState> {
+        match self {
+            Self::Accepted | Self::Replayed | Self::Released | Self::TurnRetry | Self::Parked => {
+                Some(MessageState::Received)
+            }
+            Self::TurnStarted => Some(MessageState::Processing),
+            Self::Held | Self::Quarantined => Some(MessageState::Held),
+            _ => MessageState::ALL.iter().copied().find(|state| Self::end_of(*state) == Some(self)),
+        }
+    }
+
+    /// The state that an answer is in after this happened to it; `None` when it stays as it is.
+    pub fn response_state(self) -> Option<ResponseState> {
+        match self {
+            Self::Answered | Self::Replayed | Self::DeliveryHandedBack => Some(ResponseState::Pending),
+            Self::DeliveryBegun => Some(ResponseState::Delivering),
+            Self::Delivered => Some(ResponseState::Delivered),
+            Self::DeliveryRetry => Some(ResponseState::Retry),
+            Self::DeliveryDead => Some(ResponseState::Dead),
+            Self::DeliveryUnknown => Some(ResponseState::Unknown),
+            Self::DeliverySuppressed => Some(ResponseState::Suppressed),
+            _ => None,
         }
     }
 

@@ -53,6 +53,8 @@ pub struct ReplayRecord {
     pub was_state: String,
     pub class: Option<String>,
     pub reason: Option<String>,
+    /// Its place in the conversation until then.
+    pub was_seq: i64,
     /// Attempts at this stage until then.
     pub attempts: u32,
     /// What the message said before it was edited.
@@ -342,7 +344,7 @@ async fn record(tx: &mut Tx<'_>, next: &Next, item: &ItemRow, was: History<'_>, 
 }
 
 pub(crate) const REPLAYS: &str = "-- replays of a message
-SELECT stage, response_id, plan_id, actor, replayed_at, was_state, class, reason, attempts, was_text
+SELECT stage, response_id, plan_id, actor, replayed_at, was_state, class, reason, was_seq, attempts, was_text
 FROM replays WHERE message_id = $1 ORDER BY replayed_at";
 
 #[derive(sqlx::FromRow)]
@@ -355,6 +357,7 @@ struct Record {
     was_state: String,
     class: Option<String>,
     reason: Option<String>,
+    was_seq: i64,
     attempts: i64,
     was_text: Option<String>,
 }
@@ -381,6 +384,7 @@ pub(crate) async fn replays_of(tx: &mut Tx<'_>, message: Uuid) -> Result<Vec<Rep
             was_state: row.was_state,
             class: row.class,
             reason: row.reason,
+            was_seq: row.was_seq,
             attempts: count(row.attempts)?,
             was_text: row.was_text,
         })

@@ -43,6 +43,8 @@ pub struct Queue {
     pub lease: Option<LeaseStanding>,
     /// Nothing is attempted before then.
     pub not_before: Timestamp,
+    /// Class and reason of the failure that it was last parked for.
+    pub parked_for: Option<(String, String)>,
     /// When the sweep wakes it, unless it moves before.
     pub wake_at: Timestamp,
 }
@@ -104,6 +106,10 @@ WHERE conversation_id = $1 AND epoch = $2 AND kind IN ('claimed', 'taken_over') 
 pub(crate) const TAKEN_LITE: &str = "-- standing: lease
 SELECT at, detail ->> 'ttl' FROM events
 WHERE conversation_id = $1 AND epoch = $2 AND kind IN ('claimed', 'taken_over') ORDER BY at DESC LIMIT 1";
+
+pub(crate) const PARKED: &str = "-- standing: parked
+SELECT detail ->> 'class', detail ->> 'reason' FROM events
+WHERE conversation_id = $1 AND kind = 'parked' ORDER BY at DESC LIMIT 1";
 
 pub(crate) const ANSWERS: &str = "-- standing: answers
 SELECT r.id, r.state, r.host, r.lease_until, r.not_before,
@@ -190,12 +196,18 @@ async fn read(tx: &mut Tx<'_>, id: Uuid) -> Result<Option<Standing>, StoreError>
 async fn read_queue(tx: &mut Tx<'_>, message: Uuid) -> Result<Queue, StoreError> {
     let row = ask!(tx, fetch_one, QueueRow, QUEUE, message)?;
     let first = ask!(tx, fetch_optional, FirstRow, FIRST, row.id)?;
+    // A conversation that was never parked may have years of other events.
+    let parked_for = match row.not_before {
+        0 => None,
+        _ => ask!(tx, fetch_optional, (String, String), PARKED, row.id)?,
+    };
     Ok(Queue {
         conversation: ConversationId(row.id),
         ahead: count(row.ahead)?,
         first: first.map(FirstRow::standing).transpose()?,
         lease: read_lease(tx, &row).await?,
         not_before: Timestamp(row.not_before),
+        parked_for,
         wake_at: Timestamp(row.wake_at),
     })
 }

@@ -10,6 +10,7 @@ use super::{
     letters::{LetterArgs, actor, age, short},
     message,
     send::duration,
+    timeline,
 };
 use crate::{
     app::App,
@@ -120,7 +121,7 @@ fn rows(page: &Page, now: Timestamp) -> String {
 async fn show(app: &App, args: &ShowArgs) -> Result<(), Failure> {
     let store = app.store().await?;
     store.check_migrated().await?;
-    let shown = dead_letters::show(&store, args.id).await?.ok_or_else(|| message::unknown(args.id))?;
+    let shown = dead_letters::show(&store, args.id).await?.ok_or_else(|| message::unknown(&args.id))?;
     app.output.result(&shown, || text(&shown))
 }
 
@@ -139,7 +140,7 @@ fn text(shown: &Shown) -> String {
             format!("dead letter   stage {}, {end}", letter.stage)
         }
     };
-    format!("{letter}\n{}", message::text(&shown.message))
+    format!("{letter}\n{}", timeline::text(&shown.message))
 }
 
 async fn resolve(app: &App, args: &ResolveArgs) -> Result<(), Failure> {

@@ -1,12 +1,9 @@
 //! The options that choose dead letters, the same for `broca dlq` and `broca replay`.
 
-use std::time::Duration;
-
-use broca_core::{ConversationId, Instance, Timestamp};
+use broca_core::{ConversationId, Instance};
 use broca_store::{ClosedLetters, LetterFilter, Stage, Store};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::send::duration;
+use super::moment::{Moment, moment};
 use crate::failure::Failure;
 
 /// Whatever is given must hold.
@@ -74,33 +71,6 @@ impl LetterArgs {
     }
 }
 
-/// A time on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moment {
-    Ago(Duration),
-    At(Timestamp),
-}
-
-impl Moment {
-    fn at(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::Ago(duration) => Timestamp(now.micros().saturating_sub(broca_core::clock::micros(duration))),
-            Self::At(at) => at,
-        }
-    }
-}
-
-fn moment(text: &str) -> Result<Moment, String> {
-    if let Ok(ago) = duration(text) {
-        return Ok(Moment::Ago(ago));
-    }
-    let at = OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| format!("'{text}' is no time: use e.g. 2h, 7d or 2026-11-23T08:00:00Z"))?;
-    i64::try_from(at.unix_timestamp_nanos() / 1_000)
-        .map(|micros| Moment::At(Timestamp(micros)))
-        .map_err(|_| format!("'{text}' is too far away"))
-}
-
 /// Who acts, for the record: the person at this terminal.
 pub(crate) fn actor() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
@@ -126,15 +96,6 @@ pub(crate) fn short(text: &str, characters: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_is_an_age_or_a_date() {
-        assert_eq!(moment("2h"), Ok(Moment::Ago(Duration::from_secs(7_200))));
-        assert_eq!(moment("1970-01-01T00:00:01Z"), Ok(Moment::At(Timestamp(1_000_000))));
-        assert_eq!(moment("1970-01-01T01:00:00+01:00"), Ok(Moment::At(Timestamp(0))));
-        assert!(moment("yesterday").unwrap_err().contains("7d"));
-        assert_eq!(moment("1s").unwrap().at(Timestamp(3_000_000)), Timestamp(2_000_000));
-    }
 
     #[test]
     fn long_texts_end_in_dots() {

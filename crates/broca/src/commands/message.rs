@@ -1,10 +1,20 @@
 //! `broca message`: one message, all that happened to it, and its end before its time.
 
-use broca_admin::cancel::{Cancel, cancel};
-use broca_core::MessageId;
-use broca_store::{Cancelled, MessageRecord};
+use std::time::Duration;
 
-use super::letters::actor;
+use broca_admin::{
+    cancel::{Cancel, cancel},
+    journey::{self, Follower, ShowError},
+};
+use broca_core::MessageId;
+use broca_store::{Cancelled, Store};
+
+use super::{
+    letters::actor,
+    moment::{Moment, moment},
+    timeline::{self, Timeline},
+    which::Which,
+};
 use crate::{
     app::App,
     failure::{Code, Failure},
@@ -12,7 +22,7 @@ use crate::{
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Its text, its state, every attempt at the agent and every answer
+    /// Its text, its state, its answers, and its journey: every step from its acceptance on
     Show(ShowArgs),
     /// Ends it if it still waits for its turn, or keeps its answer from being delivered
     Cancel(CancelArgs),
@@ -20,8 +30,19 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
-    id: MessageId,
+    /// Its id, or the first digits of it
+    #[arg(value_name = "ID")]
+    which: Which,
+    /// Goes on printing its steps as they happen, until it is over; with --json one object a line
+    #[arg(long, conflicts_with = "at")]
+    watch: bool,
+    /// As it stood then: -5m, 2h (ago), or 2026-11-23T08:00:00Z
+    #[arg(long, value_parser = moment, value_name = "TIME", allow_hyphen_values = true)]
+    at: Option<Moment>,
 }
+
+/// How often a message that is watched is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -61,69 +82,56 @@ async fn end(app: &App, CancelArgs { id, reason }: &CancelArgs) -> Result<(), Fa
             format!("message {id} is {state}, and no answer of it waits: there is nothing to cancel"),
             "`broca message show ID` tells what became of it",
         ),
-        Cancelled::Unknown => Err(unknown(*id)),
+        Cancelled::Unknown => Err(unknown(id)),
     }
 }
 
-async fn show(app: &App, ShowArgs { id }: &ShowArgs) -> Result<(), Failure> {
+async fn show(app: &App, ShowArgs { which, watch, at }: &ShowArgs) -> Result<(), Failure> {
     let store = app.store().await?;
     store.check_migrated().await?;
-    let record = store.message(*id).await?.ok_or_else(|| unknown(*id))?;
-    app.output.result(&record, || text(&record))
+    let id = which.find(&store).await?;
+    if *watch {
+        return follow(app, &store, id).await;
+    }
+    let at = match at {
+        Some(moment) => Some(moment.at(store.now().await?)),
+        None => None,
+    };
+    let shown = journey::show(&store, id, at).await?;
+    app.output.result(&shown, || timeline::shown(&shown))
 }
 
-pub(super) fn unknown(id: MessageId) -> Failure {
+async fn follow(app: &App, store: &Store, id: MessageId) -> Result<(), Failure> {
+    let (mut follower, mut timeline) = (Follower::default(), Timeline::of(id));
+    let mut timer = tokio::time::interval(LOOK_EVERY);
+    loop {
+        timer.tick().await;
+        let standing = store.standing(id).await?.ok_or_else(|| unknown(&id))?;
+        let over = journey::is_over(&standing);
+        for event in follower.news(standing.journey.events) {
+            if app.output.is_json() {
+                app.output.json_line(&event)?;
+            } else {
+                app.output.text(&timeline.line(&event))?;
+            }
+        }
+        if over {
+            return Ok(());
+        }
+    }
+}
+
+impl From<ShowError> for Failure {
+    fn from(error: ShowError) -> Self {
+        match error {
+            ShowError::Unknown(id) => unknown(&id),
+            ShowError::NotYet { .. } => Failure::new(Code::NotFound, error.to_string()),
+            ShowError::Store(error) => error.into(),
+        }
+    }
+}
+
+pub(super) fn unknown(id: &impl std::fmt::Display) -> Failure {
     Failure::new(Code::NotFound, format!("there is no message {id}"))
         .hint("is this the right database? `broca config show` prints which one is asked")
-}
-
-pub(super) fn text(record: &MessageRecord) -> String {
-    let time = |at: broca_core::Timestamp| broca_core::format::rfc3339(at);
-    let why = |class: &Option<String>, reason: &Option<String>| match (class, reason) {
-        (Some(class), Some(reason)) => format!("  {class}: {reason}"),
-        (Some(one), None) | (None, Some(one)) => format!("  {one}"),
-        (None, None) => String::new(),
-    };
-    let mut lines = vec![
-        format!("message       {}", record.id),
-        format!("state         {}{}", record.state, why(&record.class, &record.reason)),
-        format!("from          {} on {} (instance {})", record.platform_user_id, record.platform, record.instance),
-        format!("conversation  {} at place {}", record.conversation_id, record.seq),
-        format!("route, agent  {}, {}", record.route, record.agent),
-        format!("received      {}", time(record.received_at)),
-        format!("text          {}", record.text),
-    ];
-    lines.extend(record.finished_at.map(|at| format!("finished      {}", time(at))));
-    for turn in &record.turns {
-        let run = turn.run.as_deref().map(|run| format!(" run {run}")).unwrap_or_default();
-        let why = why(&turn.class, &turn.reason);
-        lines.push(format!(
-            "turn {}        {} {} by {}{run}{why}",
-            turn.attempt,
-            time(turn.started_at),
-            turn.state,
-            turn.worker
-        ));
-    }
-    for response in &record.responses {
-        let why = why(&response.class, &response.reason);
-        lines.push(format!(
-            "answer        {} {} after {} attempts{why}",
-            response.id, response.state, response.attempts
-        ));
-        lines.push(format!("              {}", response.text));
-    }
-    for replay in &record.replays {
-        let was = why(&replay.class, &replay.reason);
-        lines.push(format!(
-            "replayed      {} at stage {} by {} after {} attempts; was {}{was}",
-            time(replay.at),
-            replay.stage,
-            replay.actor,
-            replay.attempts,
-            replay.was_state
-        ));
-        lines.extend(replay.was_text.as_ref().map(|text| format!("text before   {text}")));
-    }
-    lines.join("\n")
 }

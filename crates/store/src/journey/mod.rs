@@ -9,7 +9,7 @@ mod message;
 mod turns;
 
 use broca_core::{EventKind, MessageId, ResponseId, Timestamp, TurnId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::types::{Json, Uuid};
 
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// One step of a message's journey.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JourneyEvent {
     pub at: Timestamp,
     pub kind: EventKind,
@@ -49,7 +49,7 @@ pub struct JourneyEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What else belongs to it, as [`EventKind`] says; empty for most.
-    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub detail: Map<String, Value>,
 }
 

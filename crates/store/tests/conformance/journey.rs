@@ -314,6 +314,7 @@ async fn what_stands_in_the_way(home: Home) {
     assert_eq!((in_line.message, by.as_str(), attempt), (first.message, me.as_str(), 1));
     let held = standing.queue.lease.unwrap();
     assert_eq!((held.worker.as_str(), held.epoch), (me.as_str(), 1));
+    assert_eq!(standing.queue.parked_for, None);
     assert_eq!(held.taken, held.renewed, "no heartbeat came yet");
     home.store.renew(&me, &[(lease.conversation, 1)], &[], TTL).await.unwrap();
     let held = home.store.standing(waits).await.unwrap().unwrap().queue.lease.unwrap();

@@ -1,0 +1,5 @@
+//! What is said of messages, on a real SQLite file. That both databases tell the same is the store's own suite.
+
+mod as_of;
+mod explain;
+mod home;
