@@ -54,7 +54,7 @@ pub use plans::{NewPlan, NewPlanItem, Plan, PlanItem};
 pub use replay::{ReplayRecord, Replayed};
 pub use rows::*;
 pub use settle::Settled;
-pub use standing::{AnswerStanding, FirstInLine, Journey, LeaseStanding, OwedPublish, Queue, Standing};
+pub use standing::{AnswerStanding, FirstInLine, HoldStanding, Journey, LeaseStanding, OwedPublish, Queue, Standing};
 pub use store::{Backend, PENDING_PAGE, Store, StoreOptions};
 pub use targets::{DeadTarget, TargetFilter};
 pub use workload::Workload;

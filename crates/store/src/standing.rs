@@ -6,6 +6,7 @@ use sqlx::types::Uuid;
 use crate::{
     JourneyEvent, MessageRecord, Store, StoreError,
     decode::{count, parsed},
+    holding::{active, digits, is_subject},
     journey,
     reading::message,
     tx::{Tx, ask, snapshot},
@@ -30,6 +31,19 @@ pub struct Standing {
     pub answers: Vec<AnswerStanding>,
     /// Publishes that are owed to the broker for it, oldest first.
     pub owed: Vec<OwedPublish>,
+    /// What keeps it back, or its conversation, or what goes out through its instance; the one that took it out of its
+    /// queue first.
+    pub holds: Vec<HoldStanding>,
+}
+
+#[derive(Clone, Debug)]
+pub struct HoldStanding {
+    /// `conversation`, `agent`, `user`, `instance` or `route`.
+    pub kind: String,
+    pub actor: String,
+    pub reason: String,
+    pub since: Timestamp,
+    pub until: Option<Timestamp>,
 }
 
 /// The conversation of a message, and who works in it.
@@ -122,6 +136,44 @@ FROM responses r WHERE r.message_id = $1 ORDER BY r.created_at, r.ord";
 pub(crate) const OWED: &str = "-- standing: owed publishes
 SELECT kind, created_at FROM outbox WHERE message_id = $1 ORDER BY created_at";
 
+macro_rules! holds {
+    ($db:ident) => {
+        concat!(
+            "-- standing: holds
+SELECT h.kind, h.actor, h.reason, h.created_at, h.expires_at
+FROM messages m
+JOIN conversations c ON c.id = m.conversation_id
+JOIN profiles p ON p.id = m.profile_id
+JOIN holds h ON ",
+            active!("$2"),
+            " AND (h.id = m.held_by OR ",
+            is_subject!($db, "p.user_id", "m"),
+            " OR h.kind = 'agent' AND h.subject = c.agent OR h.kind = 'conversation' AND h.subject = ",
+            digits!($db, "c.id"),
+            ")
+WHERE m.id = $1
+ORDER BY CASE WHEN h.id = m.held_by THEN 0 ELSE 1 END, h.created_at"
+        )
+    };
+}
+pub(crate) const HOLDS_PG: &str = holds!(pg);
+pub(crate) const HOLDS_LITE: &str = holds!(lite);
+
+async fn read_holds(tx: &mut Tx<'_>, message: Uuid) -> Result<Vec<HoldStanding>, StoreError> {
+    type Row = (String, String, String, i64, Option<i64>);
+    let now = tx.now().await?;
+    let sql = tx.either(HOLDS_PG, HOLDS_LITE);
+    let rows = ask!(tx, fetch_all, Row, sql, message, now)?;
+    let hold = |(kind, actor, reason, since, until): Row| HoldStanding {
+        kind,
+        actor,
+        reason,
+        since: Timestamp(since),
+        until: until.map(Timestamp),
+    };
+    Ok(rows.into_iter().map(hold).collect())
+}
+
 #[derive(sqlx::FromRow)]
 struct QueueRow {
     id: Uuid,
@@ -190,7 +242,8 @@ async fn read(tx: &mut Tx<'_>, id: Uuid) -> Result<Option<Standing>, StoreError>
     let answers = answers.collect::<Result<_, _>>()?;
     let owed = ask!(tx, fetch_all, (String, i64), OWED, id)?;
     let owed = owed.into_iter().map(|(kind, since)| OwedPublish { kind, since: Timestamp(since) }).collect();
-    Ok(Some(Standing { journey, queue, answers, owed }))
+    let holds = read_holds(tx, id).await?;
+    Ok(Some(Standing { journey, queue, answers, owed, holds }))
 }
 
 async fn read_queue(tx: &mut Tx<'_>, message: Uuid) -> Result<Queue, StoreError> {

@@ -9,7 +9,9 @@ use broca_core::{
     EventKind, Instance, MessageId, MessageState, ResponseId, ResponseState, Timestamp,
     route::{Facts, Routes},
 };
-use broca_store::{AnswerStanding, FirstInLine, JourneyEvent, MessageRecord, Standing, Store, StoreError};
+use broca_store::{
+    AnswerStanding, FirstInLine, HoldStanding, JourneyEvent, MessageRecord, Standing, Store, StoreError,
+};
 use serde::Serialize;
 
 /// The answer of `broca explain`.
@@ -72,7 +74,16 @@ pub enum Verdict {
     Queued {
         sweep_at: Timestamp,
     },
-    HeldByOperator,
+    /// A hold keeps it, its conversation or its answer back.
+    OnHold {
+        subject: String,
+        actor: String,
+        reason: String,
+        since: Timestamp,
+        until: Option<Timestamp>,
+    },
+    /// The hold that kept it back has ended, and it is about to go back into its queue.
+    Returning,
     Stored,
     Suppressed {
         class: Option<String>,
@@ -172,8 +183,9 @@ fn verdict(standing: &Standing, routes: &Routes) -> Verdict {
     let message = &standing.journey.message;
     let (class, reason) = (message.class.clone(), message.reason.clone());
     match message.state {
-        MessageState::Received | MessageState::Processing => waiting(standing, routes),
-        MessageState::Held => Verdict::HeldByOperator,
+        MessageState::Received => standing.holds.first().map_or_else(|| waiting(standing, routes), on_hold),
+        MessageState::Processing => waiting(standing, routes),
+        MessageState::Held => standing.holds.first().map_or(Verdict::Returning, on_hold),
         MessageState::Stored => Verdict::Stored,
         MessageState::Suppressed => Verdict::Suppressed { class, reason },
         MessageState::Cancelled => Verdict::Cancelled { class, reason },
@@ -183,6 +195,11 @@ fn verdict(standing: &Standing, routes: &Routes) -> Verdict {
             Some(answer) => answered(standing, answer),
         },
     }
+}
+
+fn on_hold(hold: &HoldStanding) -> Verdict {
+    let HoldStanding { kind, actor, reason, since, until } = hold.clone();
+    Verdict::OnHold { subject: kind, actor, reason, since, until }
 }
 
 fn waiting(standing: &Standing, routes: &Routes) -> Verdict {
@@ -262,6 +279,11 @@ fn open_or_last(answers: &[AnswerStanding]) -> Option<&AnswerStanding> {
 
 fn answered(standing: &Standing, answer: &AnswerStanding) -> Verdict {
     let (message, now) = (&standing.journey.message, standing.journey.now);
+    // Other holds keep messages back; this one also what goes out.
+    let hold = standing.holds.iter().find(|hold| hold.kind == "instance");
+    if let (ResponseState::Pending | ResponseState::Retry, Some(hold)) = (answer.state, hold) {
+        return on_hold(hold);
+    }
     let record = message.responses.iter().find(|response| response.id == answer.id);
     let class = record.and_then(|record| record.class.clone());
     let reason = record.and_then(|record| record.reason.clone());

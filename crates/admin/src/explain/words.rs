@@ -52,7 +52,11 @@ pub(super) fn sentence(verdict: &Verdict, standing: &Standing) -> String {
             format!("stored, and the broker has not confirmed its wake for {}", ago(*since))
         }
         Verdict::Queued { .. } => format!("waiting for a worker, accepted {} ago", ago(accepted)),
-        Verdict::HeldByOperator => "held by an operator".to_owned(),
+        Verdict::OnHold { subject, actor, reason, since, until } => {
+            let until = until.map_or_else(|| "until it is released".to_owned(), |at| format!("until {}", rfc3339(at)));
+            format!("kept back by a hold on its {subject} {until}, by {actor} {} ago: {reason}", ago(*since))
+        }
+        Verdict::Returning => "about to go back into its queue: the hold that kept it back has ended".to_owned(),
         Verdict::Stored => "stored: its route listens, and no agent is asked".to_owned(),
         Verdict::Suppressed { class, reason } => format!("suppressed{}", why(class.as_deref(), reason.as_deref())),
         Verdict::Cancelled { class, reason } => format!("cancelled{}", why(class.as_deref(), reason.as_deref())),
@@ -155,6 +159,8 @@ fn is_failure(event: &JourneyEvent) -> bool {
 pub(super) fn next(verdict: &Verdict, message: &MessageRecord) -> Option<String> {
     let id = message.id;
     Some(match verdict {
+        Verdict::OnHold { .. } => "`broca hold list` shows the holds, `broca hold release` ends one".to_owned(),
+        Verdict::Returning => "a worker's sweep brings it back: is one running?".to_owned(),
         Verdict::Behind { first, .. } => format!("`broca explain {first}` says more of the message it waits for"),
         Verdict::LeaseRanOut { .. } | Verdict::Queued { .. } => {
             "a worker takes it: is one running, with this database and this NATS? `broca status` shows what waits"
@@ -182,7 +188,6 @@ pub(super) fn next(verdict: &Verdict, message: &MessageRecord) -> Option<String>
             format!("look at the platform; if the answer is not there, `broca replay {id}` sends it again")
         }
         Verdict::HeldByWorker { .. }
-        | Verdict::HeldByOperator
         | Verdict::NothingToSay
         | Verdict::Delivering { .. }
         | Verdict::Delivered { .. } => return None,

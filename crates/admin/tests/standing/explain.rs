@@ -5,9 +5,9 @@ use broca_admin::{
     journey::is_over,
 };
 use broca_core::{Answer, MessageId, ResponseId, route::Routes};
-use broca_store::{DeliveryEnd, End};
+use broca_store::{ClaimRequest, Claimed, DeliveryEnd, End, HoldSubject, NewHold, PutOn};
 
-use crate::home::{GONE, Home, TTL, answered, delivered, failure};
+use crate::home::{GONE, Home, TTL, answered, delivered, failure, instance, worker};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -90,6 +90,34 @@ async fn a_message_that_is_tried_again_later() {
     let why = home.why(behind).await;
     says(&why, &["waits behind", &message.to_string(), "parked until ", "rate_limited"]);
     assert!(!why.sentence.contains("attempt"), "{}", why.sentence);
+}
+
+#[tokio::test]
+async fn what_an_operator_keeps_back() {
+    let home = Home::new().await;
+    let (_, response) = home.answer("1").await;
+    let waits = home.woken("2").await;
+    let hold = |subject| NewHold { subject, reason: "asked us to".into(), actor: "cli:me".into(), life: None };
+    let subject = HoldSubject::Agent("default".to_owned());
+    let PutOn::New(agent) = home.store.put_hold(hold(subject)).await.unwrap() else { panic!("there is one already") };
+    let why = home.why(waits).await;
+    says(&why, &["kept back by a hold on its agent until it is released, by cli:me", "asked us to"]);
+    home.store.release_hold(agent.id, "cli:me").await.unwrap();
+    says(&home.why(waits).await, &["waiting for a worker"]);
+
+    let instance = NewHold { life: Some(MINUTE), ..hold(HoldSubject::Instance(instance())) };
+    let PutOn::New(instance) = home.store.put_hold(instance).await.unwrap() else { panic!("there is one already") };
+    // Whoever comes for it sets it aside.
+    let request = ClaimRequest { message: waits, instance: crate::home::instance(), worker: worker("w"), ttl: TTL };
+    assert!(matches!(home.store.claim(request).await.unwrap(), Claimed::Idle));
+    says(&home.why(waits).await, &["kept back by a hold on its instance until 20"]);
+    let answered = home.store.journey(waits).await.unwrap().unwrap();
+    assert_eq!(answered.message.state.as_str(), "held");
+    let first = home.store.history("cli", "alice", 2).await.unwrap()[0].message;
+    says(&home.why(first).await, &["kept back by a hold on its instance"]);
+    home.store.release_hold(instance.id, "cli:me").await.unwrap();
+    says(&home.why(waits).await, &["about to go back into its queue"]);
+    home.deliver(response, delivered()).await;
 }
 
 #[tokio::test]

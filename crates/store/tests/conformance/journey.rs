@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use broca_core::{MessageId, MessageState, Part, Receipt, ResponseId};
-use broca_store::{Delivery, DeliveryEnd, End, Fenced, Finish, RecordParts, Stage};
+use broca_store::{Delivery, DeliveryEnd, End, Fenced, Finish, HoldSubject, NewHold, PutOn, RecordParts, Stage};
 
 use crate::{
     home::{Home, TTL, answered, ends, failed, failure, instance, retry, says, silent, worker},
@@ -320,6 +320,15 @@ async fn what_stands_in_the_way(home: Home) {
     let held = home.store.standing(waits).await.unwrap().unwrap().queue.lease.unwrap();
     assert!(held.renewed > held.taken);
 
+    for (kind, subject) in
+        [("instance", HoldSubject::Instance(instance())), ("agent", HoldSubject::Agent("other".into()))]
+    {
+        let hold = NewHold { subject, reason: "audit".to_owned(), actor: ME.to_owned(), life: None };
+        assert!(matches!(home.store.put_hold(hold).await.unwrap(), PutOn::New(_)));
+        let holds = home.store.standing(waits).await.unwrap().unwrap().holds;
+        assert_eq!(holds.iter().map(|hold| hold.kind.as_str()).collect::<Vec<_>>(), ["instance"], "after {kind}");
+    }
+    home.sql("DELETE FROM holds").await;
     let (earlier, later) = (home.answer("bob", "1").await, home.answer("bob", "2").await);
     let host = worker("out");
     let earlier = home.go(earlier, &host).await;
