@@ -8,7 +8,7 @@ use broca_core::{
     Incoming, Instance, Limits, MessageId, TraceParent,
     route::{Facts, Routes},
 };
-use broca_plugin::{HistoryEntry, Ingest, IngestError, Ingested, MessageStatus};
+use broca_plugin::{Cancelled, HistoryEntry, Ingest, IngestError, Ingested, MessageStatus};
 use broca_store::{Accepted, NewMessage, Owed, OwedKind, Store};
 
 use crate::{
@@ -61,6 +61,19 @@ impl Ingest for Ingestor {
             received_at: line.received_at,
         };
         Ok(lines.into_iter().map(entry).collect())
+    }
+
+    async fn cancel(&self, instance: &Instance, message: MessageId, reason: &str) -> Result<Cancelled, IngestError> {
+        let record = self.store.message(message).await.map_err(unavailable)?;
+        // An answer that waits for its platform is the pipeline's to deliver: only what waits for its turn is taken back.
+        if !record.is_some_and(|r| r.instance == *instance && !r.state.is_terminal()) {
+            return Ok(Cancelled::Over);
+        }
+        Ok(match self.store.cancel(message, reason).await.map_err(unavailable)? {
+            broca_store::Cancelled::Message => Cancelled::Done,
+            broca_store::Cancelled::Running => Cancelled::Running,
+            _ => Cancelled::Over,
+        })
     }
 }
 

@@ -39,6 +39,17 @@ pub enum IngestError {
     Unavailable(String),
 }
 
+/// What became of a message that its sender took back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It waited, and is cancelled.
+    Done,
+    /// An agent works on it, which is not stopped.
+    Running,
+    /// It is over, or not this instance's.
+    Over,
+}
+
 /// The road into the pipeline.
 #[async_trait]
 pub trait Ingest: Send + Sync + std::fmt::Debug {
@@ -55,6 +66,11 @@ pub trait Ingest: Send + Sync + std::fmt::Debug {
         platform_user_id: &str,
         limit: u32,
     ) -> Result<Vec<HistoryEntry>, IngestError>;
+
+    /// Ends a message of this instance that waits for its turn. Where it stays so by default, nothing is cancelled.
+    async fn cancel(&self, _instance: &Instance, _message: MessageId, _reason: &str) -> Result<Cancelled, IngestError> {
+        Ok(Cancelled::Over)
+    }
 }
 
 /// Where a message stands.
@@ -120,6 +136,12 @@ impl Context {
     /// What a person of this platform said and was answered.
     pub async fn history(&self, platform_user_id: &str, limit: u32) -> Result<Vec<HistoryEntry>, IngestError> {
         self.ingest.history(&self.platform, platform_user_id, limit).await
+    }
+
+    /// Takes a message back that waits for its turn. Whose it is, the plugin must know: ask for it by
+    /// [`Self::history`]. `reason` is kept with the message.
+    pub async fn cancel(&self, message: MessageId, reason: &str) -> Result<Cancelled, IngestError> {
+        self.ingest.cancel(&self.instance, message, reason).await
     }
 
     /// Says how the plugin stands with its platform.

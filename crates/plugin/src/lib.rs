@@ -135,7 +135,9 @@ mod settings;
 mod state;
 
 pub use blueprint::Blueprint;
-pub use contract::{Context, HistoryEntry, Ingest, IngestError, Ingested, MessageStatus, Plugin, PluginError};
+pub use contract::{
+    Cancelled, Context, HistoryEntry, Ingest, IngestError, Ingested, MessageStatus, Plugin, PluginError,
+};
 pub use event::{EventSink, Listen, NoEvents, Typing, hear};
 pub use host::{HostError, host};
 pub use manifest::{Capabilities, Manifest, Markdown};

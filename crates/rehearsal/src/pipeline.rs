@@ -16,8 +16,8 @@ use broca_core::{
     ResponseId, Timestamp, UserId,
 };
 use broca_plugin::{
-    Context, HistoryEntry, HostError, Ingest, IngestError, Ingested, MessageStatus, Parts, Plugin, PluginState,
-    StateSink, host,
+    Cancelled, Context, HistoryEntry, HostError, Ingest, IngestError, Ingested, MessageStatus, Parts, Plugin,
+    PluginState, StateSink, host,
 };
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -98,7 +98,7 @@ impl MemoryPipeline {
         tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("stuck at {:?}", self.seen()))
     }
 
-    /// Ends a message without an answer.
+    /// Moves a message to a state without an answer.
     pub fn end(&self, id: MessageId, state: MessageState, reason: Option<&str>) {
         self.change(id, |message| (message.state, message.reason) = (state, reason.map(str::to_owned)));
     }
@@ -201,6 +201,18 @@ impl Ingest for MemoryPipeline {
         };
         Ok(of_user.into_iter().map(entry).collect())
     }
+
+    async fn cancel(&self, _: &Instance, id: MessageId, reason: &str) -> Result<Cancelled, IngestError> {
+        let message = self.seen().accepted.into_iter().find(|message| message.id == id);
+        Ok(match message.map(|message| message.state) {
+            Some(MessageState::Processing) => Cancelled::Running,
+            Some(state) if !state.is_terminal() => {
+                self.end(id, MessageState::Cancelled, Some(reason));
+                Cancelled::Done
+            }
+            _ => Cancelled::Over,
+        })
+    }
 }
 
 impl StateSink for MemoryPipeline {
@@ -242,6 +254,17 @@ impl Hosted {
     pub async fn stop(self) -> Result<(), HostError> {
         self.shutdown.cancel();
         self.task.await.unwrap_or_else(|error| panic!("the plugin's host panicked: {error}"))
+    }
+
+    /// Waits until it ends by itself; gives how.
+    ///
+    /// # Panics
+    /// When it goes on for longer than [`PATIENCE`], or its task panicked.
+    pub async fn ends(self) -> Result<(), HostError> {
+        let ended = tokio::time::timeout(PATIENCE, self.task).await;
+        ended
+            .unwrap_or_else(|_| panic!("the plugin goes on"))
+            .unwrap_or_else(|error| panic!("its host panicked: {error}"))
     }
 
     /// Ends it where it stands, as a killed process ends.
