@@ -53,7 +53,8 @@ impl Default for DeliveryOptions {
             slots: 256,
             timeout: Duration::from_secs(60),
             lease_ttl: Duration::from_secs(25),
-            retry: RetryPolicy { max_attempts: 8, initial_ms: 1_000, ..RetryPolicy::default() },
+            // A platform may be away for an hour and more: nobody should have to replay what waited for it.
+            retry: RetryPolicy { max_attempts: 40, initial_ms: 1_000, ..RetryPolicy::default() },
             probe_after: Duration::from_secs(6 * 3_600),
             sweep_interval: Duration::from_secs(1),
             drain: Duration::from_secs(15),
@@ -238,5 +239,18 @@ pub(crate) async fn sweep(deliverer: Arc<Deliverer>, tasks: TaskTracker) {
                 drop(permit);
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_outlast_an_hour_without_their_platform() {
+        let policy = RetryPolicy { jitter: 0.0, ..DeliveryOptions::default().retry };
+        let waited: Duration = (1..policy.max_attempts).map(|attempt| policy.delay(attempt)).sum();
+        // The jitter may shorten each pause by a quarter.
+        assert!(waited * 3 / 4 > Duration::from_secs(3_600), "{waited:?}");
     }
 }
