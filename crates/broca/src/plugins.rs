@@ -11,8 +11,13 @@ use crate::{
 };
 
 /// Every plugin that is compiled in. A new one is added here and nowhere else.
-fn compiled_in() -> [Blueprint; 3] {
-    [broca_plugin_cli::blueprint(), broca_plugin_demo::blueprint(), broca_plugin_webhook::blueprint()]
+fn compiled_in() -> [Blueprint; 4] {
+    [
+        broca_plugin_cli::blueprint(),
+        broca_plugin_demo::blueprint(),
+        broca_plugin_telegram::blueprint(),
+        broca_plugin_webhook::blueprint(),
+    ]
 }
 
 impl App {

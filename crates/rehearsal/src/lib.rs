@@ -4,3 +4,4 @@
 pub mod letta;
 pub mod pipeline;
 pub mod platform;
+pub mod telegram;

@@ -26,6 +26,10 @@ const NAMES: &[&str] = &[
     "DEBUG_MODE",
     "DB_PATH",
     "TEST_DB_PATH",
+    "TELEGRAM_BOT_TOKEN",
+    "TELEGRAM_OWNER_ID",
+    "TELEGRAM_OWNER_USERNAME",
+    "TELEGRAM_REQUIRE_OWNER",
 ];
 
 /// The original's variables as keys of ours. Where the original has two names for one thing, the later one wins.
@@ -34,9 +38,12 @@ pub(super) fn layer(env: &dyn Fn(&str) -> Option<String>) -> Vec<Flag> {
     // How long to wait says nothing about whether there is an agent to wait for.
     let of_agent = |name: &str| name.starts_with("AGENT_") || name.starts_with("LETTA_");
     let has_agent = NAMES.iter().any(|name| of_agent(name) && set(name).is_some());
+    // Nor is there a bot without its token.
+    let has_bot = set("TELEGRAM_BOT_TOKEN").is_some();
     NAMES
         .iter()
         .filter(|name| **name != "LONG_TASK_MAX_WAIT" || has_agent)
+        .filter(|name| !name.starts_with("TELEGRAM_") || has_bot)
         .filter_map(|name| {
             let (key, value) = ours(name, set(name)?)?;
             Some(Flag { source: format!("environment variable {name}"), key: key.to_owned(), value: value.into() })
@@ -55,6 +62,10 @@ fn ours(name: &str, value: String) -> Option<(&'static str, String)> {
         "MESSAGE_MODE" => ("mode", value.to_ascii_lowercase()),
         "DEBUG_MODE" if is_true(&value) => ("mode", "echo".to_owned()),
         "DB_PATH" | "TEST_DB_PATH" => ("database.url", format!("sqlite:{value}")),
+        "TELEGRAM_BOT_TOKEN" => ("plugins.telegram.settings.token", value),
+        "TELEGRAM_OWNER_ID" => ("plugins.telegram.settings.owner_id", value),
+        "TELEGRAM_OWNER_USERNAME" => ("plugins.telegram.settings.owner_username", value),
+        "TELEGRAM_REQUIRE_OWNER" => ("plugins.telegram.settings.require_owner", is_true(&value).to_string()),
         _ => return None,
     };
     Some(row)

@@ -76,6 +76,18 @@ fn the_originals_names_are_understood() {
 }
 
 #[test]
+fn the_originals_bot_is_an_instance_once_it_has_a_token() {
+    let names = [("TELEGRAM_OWNER_ID", "7"), ("TELEGRAM_REQUIRE_OWNER", "Yes"), ("TELEGRAM_OWNER_USERNAME", "")];
+    assert_eq!(loaded("", &names, &[]).unwrap().settings.plugins.len(), 1);
+    let env = [names.as_slice(), &[("TELEGRAM_BOT_TOKEN", "1:hunter2")]].concat();
+    let loaded = loaded("", &env, &[]).unwrap();
+    let settings: serde_json::Value = loaded.plugin_settings(&"telegram".parse().unwrap(), &[]).unwrap();
+    assert_eq!(settings, serde_json::json!({"token": "1:hunter2", "owner_id": "7", "require_owner": "true"}));
+    broca_plugin_telegram::blueprint().build(settings).unwrap();
+    assert!(!serde_json::to_string(&shown(&loaded)).unwrap().contains("hunter2"));
+}
+
+#[test]
 fn a_numeric_password_stays_what_it_is_and_a_number_becomes_one() {
     for password in ["0012", "1e5", "true", "[x]", "12345678901234567890123", " a b "] {
         let env = [
@@ -256,6 +268,8 @@ fn the_sample_with_everything_switched_on_is_valid_and_names_the_defaults() {
     assert_eq!(sample.settings.agents["default"].kind, AgentKind::Letta);
     let plugin: broca_plugin_cli::CliSettings = sample.plugin_settings(&"cli".parse().unwrap(), &[]).unwrap();
     assert!(plugin.socket.ends_with("cli.sock"));
+    let bot: serde_json::Value = sample.plugin_settings(&"telegram".parse().unwrap(), &[]).unwrap();
+    broca_plugin_telegram::blueprint().build(bot).unwrap();
 
     let defaults = shown(
         &loaded("[agents.default]\n[plugins.cli.settings]\nsocket = 'x'\n", &[("BROCA_MODE", "echo")], &[]).unwrap(),
@@ -278,6 +292,10 @@ fn the_sample_covers_every_key() {
         loaded("[agents.default]\n[plugins.cli.settings]\nsocket = 'x'\n", &[("BROCA_MODE", "echo")], &[]).unwrap();
     for row in shown(&settings) {
         assert!(mentioned.contains(&row.key), "deploy/broca.toml says nothing about {}", row.key);
+    }
+    let bot = broca_plugin_telegram::blueprint().settings_schema().json()["properties"].clone();
+    for key in bot.as_object().unwrap().keys().map(|key| format!("plugins.telegram.settings.{key}")) {
+        assert!(mentioned.contains(&key), "deploy/broca.toml says nothing about {key}");
     }
     for key in ["name", "platform", "instance", "chat", "user", "group", "agent", "scope", "mode"] {
         assert!(
