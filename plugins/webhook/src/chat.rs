@@ -113,8 +113,11 @@ fn caller<'a>(shared: &'a Shared, headers: &HeaderMap) -> Result<(&'a Chat, &'a 
     let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     let chat = shared.settings.chat.as_ref().ok_or_else(unauthorised)?;
     // Every key is compared, and no comparison says how far it got.
-    let known = chat.keys.iter().filter(|(_, key)| same(key.expose_secret(), given));
-    known.last().map(|(name, _)| (chat, name.as_str())).ok_or_else(unauthorised)
+    let known = chat
+        .keys
+        .iter()
+        .fold(None, |known, (name, key)| if same(key.expose_secret(), given) { Some(name) } else { known });
+    known.map(|name| (chat, name.as_str())).ok_or_else(unauthorised)
 }
 
 fn unauthorised() -> Refused {

@@ -46,7 +46,7 @@ impl Waiting {
             tokio::pin!(told);
             told.as_mut().enable();
             let status = ctx.status(message).await?;
-            let over = status.as_ref().is_none_or(|status| is_over(status));
+            let over = status.as_ref().is_none_or(is_over);
             if over || Instant::now() >= until || ctx.shutdown.is_cancelled() {
                 return Ok(status);
             }

@@ -11,7 +11,7 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
 };
 
-const BLOCK: [u8; 64 << 10] = [0; 64 << 10];
+static BLOCK: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Unmounted on drop.
 #[derive(Debug)]
