@@ -70,7 +70,7 @@ async fn a_person_is_held_in_mid_stream(database: Database) {
     .await;
     eventually("all of hers is set aside", PATIENCE, || async {
         let messages = store.counts().await.expect("the store answers").messages;
-        ["received", "processing"].iter().all(|state| messages.get(*state).is_none())
+        ["received", "processing"].iter().all(|state| !messages.contains_key(*state))
     })
     .await;
     let held = store.counts().await.expect("the store answers").messages[MessageState::Held.as_str()];
