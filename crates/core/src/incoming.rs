@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{TraceParent, format::sanitize};
+use crate::{TraceParent, format::sanitize, retry::Budget};
 
 /// One platform message. The plugin reports facts; the core decides what becomes of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Incoming {
     /// The platform's own id of this event: the same event reported twice is accepted once.
     pub event_id: String,
@@ -23,6 +23,9 @@ pub struct Incoming {
     /// The trace that the platform's request belongs to, if it had one.
     #[serde(default)]
     pub trace: Option<TraceParent>,
+    /// How often and for how long an answer is tried for, where that is not what the route says.
+    #[serde(default)]
+    pub budget: Option<Budget>,
 }
 
 /// Who wrote, as their platform knows them.
@@ -70,6 +73,8 @@ pub enum Refusal {
     FieldTooLong { field: &'static str, bytes: usize, limit: usize },
     #[error("{field} has a control character")]
     Unprintable { field: &'static str },
+    #[error("budget.max_attempts is 0: without an attempt nobody can answer, use 1 or more")]
+    NoAttempts,
 }
 
 impl Incoming {
@@ -81,6 +86,9 @@ impl Incoming {
         self.text = sanitize(&self.text);
         if self.text.is_empty() {
             return Err(Refusal::Empty);
+        }
+        if self.budget.and_then(|budget| budget.max_attempts) == Some(0) {
+            return Err(Refusal::NoAttempts);
         }
         name("event_id", Some(&self.event_id))?;
         name("platform_user_id", Some(&self.sender.platform_user_id))?;
@@ -134,11 +142,8 @@ mod tests {
         Incoming {
             event_id: "1".into(),
             sender: Sender { platform_user_id: "alice".into(), ..Sender::default() },
-            chat_id: None,
-            is_group: false,
             text: text.into(),
-            attributes: serde_json::Value::Null,
-            trace: None,
+            ..Incoming::default()
         }
     }
 
@@ -165,5 +170,7 @@ mod tests {
         assert_eq!(odd.checked(&limits), Err(Refusal::Unprintable { field: "chat_id" }));
         let nul = Incoming { attributes: serde_json::json!({"k": "\0"}), ..says("hi") };
         assert_eq!(nul.checked(&limits), Err(Refusal::Unprintable { field: "attributes" }));
+        let never = Incoming { budget: Some(Budget { max_attempts: Some(0), max_age_s: None }), ..says("hi") };
+        assert_eq!(never.checked(&limits), Err(Refusal::NoAttempts));
     }
 }

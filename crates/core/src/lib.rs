@@ -5,6 +5,7 @@
 //! `broca-plugin`) share these types and never each other's.
 
 pub mod agent;
+pub mod breaker;
 pub mod clock;
 pub mod delivery;
 pub mod envelope;

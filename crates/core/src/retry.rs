@@ -35,6 +35,19 @@ impl Default for RetryPolicy {
     }
 }
 
+/// What one message is allowed, where that is not what its route says. Whoever sends it may know better: a question of
+/// which the answer is worthless in a minute, an order that must not get lost over a weekend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Budget {
+    /// Attempts in all, the first included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Total age in seconds after which no further attempt is made; 0 is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age_s: Option<u64>,
+}
+
 /// What is to be done after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -52,6 +65,21 @@ pub enum Exhausted {
 }
 
 impl RetryPolicy {
+    /// The same pauses, within what the message is allowed.
+    pub fn within(self, budget: Option<Budget>) -> Self {
+        let budget = budget.unwrap_or_default();
+        Self {
+            max_attempts: budget.max_attempts.unwrap_or(self.max_attempts),
+            max_age_s: budget.max_age_s.unwrap_or(self.max_age_s),
+            ..self
+        }
+    }
+
+    /// What is left until nothing more is attempted at something of that age; `None` is no limit.
+    pub fn time_left(&self, age: Duration) -> Option<Duration> {
+        (self.max_age_s > 0).then(|| Duration::from_secs(self.max_age_s).saturating_sub(age))
+    }
+
     /// Decides after attempt number `attempts` (counted from 1) failed, `age` after the work was accepted.
     /// `retry_after` is the server's word and wins over a shorter delay of ours.
     pub fn decide(&self, attempts: u32, age: Duration, retry_after: Option<Duration>) -> Decision {
@@ -121,6 +149,18 @@ mod tests {
         let policy = RetryPolicy { jitter: 0.0, ..RetryPolicy::default() };
         let seconds: Vec<_> = (1..=8).map(|n| policy.delay(n).as_secs()).collect();
         assert_eq!(seconds, [5, 10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn a_message_may_have_more_or_less_than_its_route_allows() {
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.within(None), policy);
+        let once = policy.within(Some(Budget { max_attempts: Some(1), max_age_s: None }));
+        assert_eq!((once.max_attempts, once.max_age_s), (1, policy.max_age_s));
+        let ageless = policy.within(Some(Budget { max_attempts: None, max_age_s: Some(0) }));
+        assert_eq!((ageless.max_attempts, ageless.time_left(Duration::MAX)), (policy.max_attempts, None));
+        assert_eq!(policy.time_left(Duration::from_secs(86_399)), Some(Duration::from_secs(1)));
+        assert_eq!(policy.time_left(Duration::from_secs(90_000)), Some(Duration::ZERO));
     }
 
     #[test]

@@ -42,11 +42,8 @@
 //!                 // The platform's own number: the same event reported twice is one message.
 //!                 event_id: number.to_string(),
 //!                 sender: Sender { platform_user_id: "alice".into(), ..Sender::default() },
-//!                 chat_id: None,
-//!                 is_group: false,
 //!                 text,
-//!                 attributes: serde_json::Value::Null,
-//!                 trace: None,
+//!                 ..Incoming::default()
 //!             };
 //!             match ctx.ingest(message).await {
 //!                 Ok(_) => {} // Committed: here a platform is told so.

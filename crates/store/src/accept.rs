@@ -132,6 +132,11 @@ impl<'a> Batch<'a> {
 }
 
 impl Entry<'_> {
+    /// Most messages have none.
+    pub(crate) fn budget_text(&self) -> Option<String> {
+        self.message.incoming.budget.and_then(|budget| serde_json::to_string(&budget).ok())
+    }
+
     pub(crate) fn accepted(&self, seen: Option<Uuid>, at: i64) -> Accepted {
         match seen {
             Some(seen) => Accepted::Duplicate { message: MessageId(seen) },

@@ -45,6 +45,7 @@ pub(crate) struct PendingRow {
     replayed_at: Option<i64>,
     now: i64,
     trace: Option<String>,
+    budget: Option<Json<serde_json::Value>>,
     profile_id: Uuid,
     user_id: Uuid,
     platform: String,
@@ -100,6 +101,8 @@ impl PendingRow {
             age: elapsed(self.now - self.replayed_at.unwrap_or(self.received_at)),
             read_at: std::time::Instant::now(),
             trace: trace(self.trace.as_deref()),
+            // What a newer version knows of budgets must not keep an older one from answering.
+            budget: self.budget.and_then(|Json(budget)| serde_json::from_value(budget).ok()),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use broca_core::{
     Answer, ConversationId, Instance, MessageId, MessageState, OutboxId, Part, Profile, Receipt, Response, ResponseId,
-    ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId, agent::Failure, route::Scope,
+    ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId, agent::Failure, retry::Budget, route::Scope,
 };
 
 /// A checked message on its way in, with what the route said of it.
@@ -130,6 +130,8 @@ pub struct PendingMessage {
     pub age: Duration,
     pub read_at: std::time::Instant,
     pub trace: Option<TraceParent>,
+    /// What it is allowed, where that is not what its route says.
+    pub budget: Option<Budget>,
 }
 
 #[derive(Clone, Debug)]

@@ -2,17 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use broca_core::{ConversationId, Instance, OutboxId, ResponseId, TurnId, WorkerId};
+use broca_core::{ConversationId, Instance, OutboxId, ResponseId, Timestamp, TurnId, WorkerId};
 
 use crate::{
     Accepted, ClaimRequest, Claimed, Delivery, DeliveryFinished, Fenced, Finish, FinishDelivery, Finished, NewMessage,
-    Owed, PendingMessage, RecordParts, ResumeTurn, StartTurn, StoreError, SweptWake,
+    Owed, Park, PendingMessage, RecordParts, ResumeTurn, StartTurn, StoreError, SweptWake, Unpark,
     batcher::Batcher,
     db::{Db, Lite, Pg},
     delivering::BeginDelivery,
     lite,
     operation::{Operation, Session},
-    pg,
+    pg, slots,
     turns::RunSeen,
     writes,
 };
@@ -28,7 +28,7 @@ pub enum Backend {
 
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// Connections to PostgreSQL at most (never fewer than 14: twelve kinds of queued operations have one each while they
+    /// Connections to PostgreSQL at most (never fewer than 17: fifteen kinds of queued operations have one each while they
     /// are used, two are for all else); readers of a SQLite file.
     pub max_connections: u32,
 }
@@ -47,11 +47,11 @@ impl Default for StoreOptions {
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(crate) db: Db,
-    batches: Arc<Batches>,
+    pub(crate) batches: Arc<Batches>,
 }
 
 #[derive(Debug)]
-struct Batches {
+pub(crate) struct Batches {
     ingest: Batcher<writes::Ingest>,
     claim: Batcher<writes::Claim>,
     pending: Batcher<writes::Pending>,
@@ -64,6 +64,9 @@ struct Batches {
     outbox_done: Batcher<writes::OutboxDone>,
     begin_delivery: Batcher<writes::Begin>,
     finish_delivery: Batcher<writes::EndDelivery>,
+    park: Batcher<writes::ParkConversation>,
+    pub(crate) take_slot: Batcher<slots::Take>,
+    pub(crate) free_slot: Batcher<slots::Free>,
 }
 
 impl Batches {
@@ -88,6 +91,9 @@ impl Batches {
             outbox_done: Batcher::start(session()),
             begin_delivery: Batcher::start(session()),
             finish_delivery: Batcher::start(session()),
+            park: Batcher::start(session()),
+            take_slot: Batcher::start(session()),
+            free_slot: Batcher::start(session()),
         }
     }
 }
@@ -200,6 +206,17 @@ impl Store {
     /// wake that the first pending message is owed again is returned. `None` when nothing was pending.
     pub async fn release(&self, conversation: ConversationId, epoch: i64) -> Result<Fenced<Option<Owed>>, StoreError> {
         self.batches.release.submit((conversation, epoch)).await
+    }
+
+    /// Gives a held conversation up until a later time, though nothing of it failed: no attempt is counted, and a turn
+    /// that a predecessor left open stays open. Says when it comes back.
+    pub async fn park(&self, park: Park) -> Result<Fenced<Timestamp>, StoreError> {
+        self.batches.park.submit(park).await
+    }
+
+    /// Lets parked conversations come back, one after the other; says how many. The sweep wakes them.
+    pub async fn unpark(&self, wish: Unpark) -> Result<u64, StoreError> {
+        self.once::<writes::UnparkSome>(wish).await
     }
 
     /// Extends all leases of a worker until database time + `ttl`, and notes how far it read the streams of its open

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use broca_core::{ConversationId, OutboxId, ResponseId, TurnId, WorkerId};
+use broca_core::{ConversationId, OutboxId, ResponseId, Timestamp, TurnId, WorkerId};
 use sqlx::{PgConnection, SqliteConnection};
 
 use crate::{
     Accepted, ClaimRequest, Claimed, Delivery, DeliveryFinished, Fenced, Finish, FinishDelivery, Finished, NewMessage,
-    Owed, PendingMessage, RecordParts, ResumeTurn, StartTurn, StoreError, SweptWake,
+    Owed, Park, PendingMessage, RecordParts, ResumeTurn, StartTurn, StoreError, SweptWake, Unpark,
     delivering::BeginDelivery,
     operation::{Each, Operation},
     turns::RunSeen,
@@ -45,11 +45,12 @@ batched! {
     OutboxDone: OutboxId => (), "outbox done", outbox::done;
     Begin: BeginDelivery => Delivery, "begin delivery", delivery::begin;
     EndDelivery: FinishDelivery => Fenced<DeliveryFinished>, "finish delivery", delivery::finish;
+    ParkConversation: Park => Fenced<Timestamp>, "park", parking::park;
 }
 
 /// How many of them there are, and of the single ones that are queued like them: each keeps a connection of its own
 /// to PostgreSQL while it is busy.
-pub(crate) const BATCHED: u32 = 12;
+pub(crate) const BATCHED: u32 = 15;
 
 /// A write that is rare, or a batch already. A crowd of them (first contacts, a drain) is queued as batches are, so that
 /// it waits for its turn and not for a connection.
@@ -97,6 +98,7 @@ single! {
     Renew: Leases => Vec<ConversationId>, "renew",
         |conn, it| lease::renew(conn, &it.worker, &it.leases, &it.seen, it.ttl);
     WakeDue: (i64, Duration) => Vec<SweptWake>, "wake due", |conn, it| lease::wake_due(conn, it.0, it.1);
+    UnparkSome: Unpark => u64, "unpark", |conn, it| parking::unpark(conn, it);
     Parts: RecordParts => Fenced<()>, "record parts", |conn, it| delivery::record_parts(conn, it);
     RenewDeliveries: (WorkerId, Vec<ResponseId>, Duration) => Vec<ResponseId>, "renew deliveries",
         |conn, it| delivery::renew(conn, &it.0, &it.1, it.2);

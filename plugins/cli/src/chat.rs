@@ -141,7 +141,7 @@ where
             "/quit" if self.interactive() => return Ok(false),
             "/history" if self.interactive() => self.exchange.ask_history(HISTORY_ASKED),
             _ => {
-                if let Err(reason) = self.exchange.push(text) {
+                if let Err(reason) = self.exchange.push(text, None) {
                     self.fail(&reason).await?;
                 }
             }

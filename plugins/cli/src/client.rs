@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use broca_core::{MessageId, MessageState};
+use broca_core::{MessageId, MessageState, retry::Budget};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Instant, timeout_at},
@@ -70,9 +70,22 @@ impl Terminal {
     /// # Errors
     /// [`TerminalError::NobodyListens`] when no plugin is there at the start.
     pub async fn send(&self, text: &str, timeout: Duration) -> Result<SendOutcome, TerminalError> {
+        self.send_within(text, None, timeout).await
+    }
+
+    /// The same; an answer is tried for as often and as long as `budget` says.
+    ///
+    /// # Errors
+    /// [`TerminalError::NobodyListens`] when no plugin is there at the start.
+    pub async fn send_within(
+        &self,
+        text: &str,
+        budget: Option<Budget>,
+        timeout: Duration,
+    ) -> Result<SendOutcome, TerminalError> {
         let deadline = Instant::now() + timeout;
         let mut exchange = Exchange::open(self.socket.clone(), self.user.clone(), false).await?;
-        if let Err(reason) = exchange.push(text.to_owned()) {
+        if let Err(reason) = exchange.push(text.to_owned(), budget) {
             return Ok(SendOutcome::Refused(reason));
         }
         let outcome = end_of_one(&mut exchange, deadline).await?;

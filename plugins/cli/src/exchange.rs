@@ -7,7 +7,7 @@
 
 use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
-use broca_core::{MessageId, MessageState, ResponseId};
+use broca_core::{MessageId, MessageState, ResponseId, retry::Budget};
 use broca_plugin::HistoryEntry;
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
@@ -62,6 +62,13 @@ pub(crate) struct Exchange {
 struct Outgoing {
     event_id: String,
     text: String,
+    budget: Option<Budget>,
+}
+
+impl Outgoing {
+    fn request(&self) -> Request {
+        Request::Message { event_id: self.event_id.clone(), text: self.text.clone(), budget: self.budget }
+    }
 }
 
 impl Exchange {
@@ -93,16 +100,15 @@ impl Exchange {
     }
 
     /// Adds a message to what is to be said; the refusal when it is too long for a line.
-    pub(crate) fn push(&mut self, text: String) -> Result<(), String> {
-        let event_id = Uuid::now_v7().simple().to_string();
-        let request = Request::Message { event_id: event_id.clone(), text: text.clone() };
-        let bytes = line(&request).len() - 1;
+    pub(crate) fn push(&mut self, text: String, budget: Option<Budget>) -> Result<(), String> {
+        let outgoing = Outgoing { event_id: Uuid::now_v7().simple().to_string(), text, budget };
+        let bytes = line(&outgoing.request()).len() - 1;
         if bytes > MAX_REQUEST_BYTES {
             return Err(format!(
                 "the message takes {bytes} bytes, more than the limit of {MAX_REQUEST_BYTES}: send it in parts"
             ));
         }
-        self.queue.push_back(Outgoing { event_id, text });
+        self.queue.push_back(outgoing);
         Ok(())
     }
 
@@ -178,9 +184,9 @@ impl Exchange {
         if self.offered || !self.greeted || self.link.is_none() || Instant::now() < self.offer_at {
             return;
         }
-        if let Some(Outgoing { event_id, text }) = self.queue.front().cloned() {
+        if let Some(request) = self.queue.front().map(Outgoing::request) {
             self.offered = true;
-            self.say(Request::Message { event_id, text });
+            self.say(request);
         }
     }
 

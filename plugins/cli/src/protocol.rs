@@ -5,7 +5,7 @@
 //! | terminal → plugin | answered with |
 //! |---|---|
 //! | `{"type":"hello","v":1,"as":"alice","follow":true}` | `welcome`. `follow` asks for every answer to that person, not only for those to messages of this connection |
-//! | `{"type":"message","event_id":"…","text":"…"}` | `accepted`, `refused` or `unavailable`; later `answer` or `ended` |
+//! | `{"type":"message","event_id":"…","text":"…"}` | `accepted`, `refused` or `unavailable`; later `answer` or `ended`. With `"budget":{"max_attempts":1,"max_age_s":60}`, or one of the two, it is tried for so often and so long, whatever its route says |
 //! | `{"type":"history","limit":20}` | `history`, or `unavailable` |
 //! | `{"type":"received","response_id":"…"}` | nothing: it is the receipt of an `answer` |
 //!
@@ -26,7 +26,7 @@
 //! **Limits.** A line to the plugin has at most 1 MiB. A longer line and a line that is not UTF-8 or not JSON are
 //! `refused`, and the connection stays usable. One connection may have [`MAX_WAITING`] messages without an answer.
 
-use broca_core::{Instance, MessageId, MessageState, ResponseId};
+use broca_core::{Instance, MessageId, MessageState, ResponseId, retry::Budget};
 use broca_plugin::HistoryEntry;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,8 @@ pub enum Request {
     Message {
         event_id: String,
         text: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<Budget>,
     },
     History {
         limit: u32,

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use broca_core::{Incoming, MessageId, MessageState, Sender};
+use broca_core::{Incoming, MessageId, MessageState, Sender, retry::Budget};
 use broca_plugin::{Context, IngestError, Ingested, MessageStatus};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
@@ -125,8 +125,8 @@ async fn say<W: AsyncWrite + Unpin>(write: &mut W, reply: &Reply) -> io::Result<
 async fn work(mut requests: mpsc::Receiver<Request>, seat: &Seat, ctx: &Context) {
     while let Some(request) = requests.recv().await {
         let reply = match request {
-            Request::Message { event_id, text } => {
-                if take_message(event_id, text, seat, ctx).await.is_err() {
+            Request::Message { event_id, text, budget } => {
+                if take_message((event_id, text, budget), seat, ctx).await.is_err() {
                     return;
                 }
                 continue;
@@ -146,8 +146,7 @@ async fn work(mut requests: mpsc::Receiver<Request>, seat: &Seat, ctx: &Context)
 }
 
 async fn take_message(
-    event_id: String,
-    text: String,
+    (event_id, text, budget): (String, String, Option<Budget>),
     seat: &Seat,
     ctx: &Context,
 ) -> Result<(), mpsc::error::SendError<Reply>> {
@@ -155,7 +154,7 @@ async fn take_message(
         let reason = format!("{MAX_WAITING} of your messages wait for their answers: say it again when some are done");
         return seat.replies.send(Reply::Unavailable { event_id: Some(event_id), reason }).await;
     }
-    match ctx.ingest(incoming(&seat.user, &event_id, text)).await {
+    match ctx.ingest(incoming(&seat.user, &event_id, text, budget)).await {
         Ok(ingested) => {
             let (message_id, duplicate) = match ingested {
                 Ingested::New(id) => (id, false),
@@ -176,16 +175,14 @@ async fn take_message(
     }
 }
 
-fn incoming(user: &str, event_id: &str, text: String) -> Incoming {
+fn incoming(user: &str, event_id: &str, text: String, budget: Option<Budget>) -> Incoming {
     Incoming {
         // Terminals choose their event ids; one person's must not swallow another's message.
         event_id: if event_id.is_empty() { String::new() } else { format!("{user}:{event_id}") },
         sender: Sender { platform_user_id: user.to_owned(), username: Some(user.to_owned()), ..Sender::default() },
-        chat_id: None,
-        is_group: false,
         text,
-        attributes: serde_json::Value::Null,
-        trace: None,
+        budget,
+        ..Incoming::default()
     }
 }
 

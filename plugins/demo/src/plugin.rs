@@ -197,10 +197,8 @@ fn incoming(update: Update) -> Incoming {
         event_id: update.update_id.to_string(),
         sender: Sender { username: Some(update.user.clone()), platform_user_id: update.user, ..Sender::default() },
         chat_id: update.chat_id,
-        is_group: false,
         text: update.text,
-        attributes: serde_json::Value::Null,
-        trace: None,
+        ..Incoming::default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use broca_core::retry::Budget;
 use broca_plugin_cli::{SendOutcome, Terminal};
 
 use super::chat::{PersonArgs, terminal_failure};
@@ -17,12 +18,28 @@ pub(crate) struct Args {
     /// How long to wait for the answer, e.g. 30s, 5m
     #[arg(long, default_value = "60s", value_parser = duration)]
     timeout: Duration,
+    /// The agent is asked at most so often, whatever the route says
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
+    max_attempts: Option<u32>,
+    /// After this long nothing more is tried, whatever the route says; 0 is no limit
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    max_age: Option<Duration>,
     text: String,
+}
+
+impl Args {
+    fn budget(&self) -> Option<Budget> {
+        let budget = Budget {
+            max_attempts: self.max_attempts,
+            max_age_s: self.max_age.map(|age| age.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)),
+        };
+        (budget != Budget::default()).then_some(budget)
+    }
 }
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let terminal: Terminal = args.person.terminal(app)?;
-    match terminal.send(&args.text, args.timeout).await.map_err(terminal_failure)? {
+    match terminal.send_within(&args.text, args.budget(), args.timeout).await.map_err(terminal_failure)? {
         SendOutcome::Answered { message_id, text } => app
             .output
             .result(&serde_json::json!({"message_id": message_id, "state": "completed", "answer": text}), || {

@@ -39,7 +39,8 @@ JOIN conversations c ON c.id = m.conversation_id"
 
 pub(crate) const TAKE: &str = "-- claim: take
 UPDATE conversations
-SET owner = j.value ->> 'worker', epoch = epoch + 1, lease_until = j.value ->> 'until', wake_at = j.value ->> 'until'
+SET owner = j.value ->> 'worker', epoch = epoch + 1, lease_until = j.value ->> 'until', wake_at = j.value ->> 'until',
+    parked = NULL
 FROM json_each($1) j
 WHERE conversations.id = unhex(j.value ->> 'id')";
 
@@ -49,7 +50,7 @@ pub(crate) const PENDING: &str = concat!(
 SELECT m.conversation_id, m.id, m.seq, m.attempts, m.attempts_before, m.instance, m.route, m.chat_id, m.is_group,
        m.text, m.received_at, m.replayed_at, ",
     now!(),
-    " AS now, m.trace, m.profile_id,
+    " AS now, m.trace, m.budget, m.profile_id,
        p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,
        t.id AS turn_id, t.attempt AS turn_attempt, t.run, t.run_seq, t.agent_conversation AS turn_conversation,
        t.started_at, ",

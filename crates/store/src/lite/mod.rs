@@ -13,6 +13,7 @@ pub(crate) mod finish;
 pub(crate) mod ingest;
 pub(crate) mod lease;
 pub(crate) mod outbox;
+pub(crate) mod parking;
 pub(crate) mod turn;
 
 /// The database's clock. SQLite's has milliseconds.
@@ -99,6 +100,11 @@ mod tests {
             lease::DUE,
             lease::PUSH,
             outbox::PUBLISHED,
+            parking::LOOK,
+            parking::PARK,
+            parking::TELL,
+            parking::CHOOSE,
+            parking::UNPARK,
             outbox::DONE,
             delivery::LOOK,
             delivery::TAKEN_OVER,

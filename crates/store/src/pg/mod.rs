@@ -17,6 +17,7 @@ pub(crate) mod finish;
 pub(crate) mod ingest;
 pub(crate) mod lease;
 pub(crate) mod outbox;
+pub(crate) mod parking;
 pub(crate) mod turn;
 
 #[cfg(test)]
@@ -31,7 +32,7 @@ mod tests {
         queue, set_aside, settle,
     };
 
-    const HOT: [&str; 16] = [
+    const HOT: [&str; 17] = [
         ingest::USERS,
         ingest::INGEST,
         claim::CLAIM,
@@ -45,6 +46,7 @@ mod tests {
         lease::RELEASE,
         lease::HAND_OVER,
         lease::RENEW,
+        parking::PARK,
         outbox::DONE,
         delivery::FINISH,
         delivery::RENEW,
@@ -74,7 +76,8 @@ mod tests {
         Db::Pg(Pg::connect(&url, 1, 1).await.unwrap()).migrate().await.unwrap();
         let mut conn = PgConnection::connect(&url).await.unwrap();
         conn.execute(PG_SESSION).await.unwrap();
-        for statement in HOT.iter().chain(&[delivery::BEGIN, delivery::NEXT, lease::WAKE_DUE]).chain(&OF_HOLDS) {
+        let others = [delivery::BEGIN, delivery::NEXT, lease::WAKE_DUE, parking::UNPARK, crate::workers::PARKED];
+        for statement in HOT.iter().chain(&others).chain(&OF_HOLDS) {
             let arguments = (1..).take_while(|n| statement.contains(&format!("${n}"))).map(|_| "NULL");
             let arguments = match arguments.collect::<Vec<_>>() {
                 none if none.is_empty() => String::new(),

@@ -156,11 +156,9 @@ pub(crate) fn says(person: &str, text: &str) -> NewMessage {
         incoming: Incoming {
             event_id: Uuid::new_v4().to_string(),
             sender: Sender { platform_user_id: person.to_owned(), ..Sender::default() },
-            chat_id: None,
-            is_group: false,
             text: text.to_owned(),
             attributes: serde_json::json!({"reply_to": 7}),
-            trace: None,
+            ..Incoming::default()
         },
         route: "default".to_owned(),
         agent: "default".to_owned(),

@@ -14,6 +14,7 @@ mod home;
 mod ingest;
 mod journey;
 mod outage;
+mod pacing;
 mod reading;
 mod replay;
 mod targets;

@@ -82,10 +82,8 @@ impl LoadPlugin {
             attributes: serde_json::json!({"event": event_id}),
             event_id,
             sender: Sender { platform_user_id: format!("{run}-{person}"), ..Sender::default() },
-            chat_id: None,
-            is_group: false,
             text: TEXT.to_owned(),
-            trace: None,
+            ..Incoming::default()
         }
     }
 }

@@ -1,0 +1,88 @@
+//! Conversations that wait though nothing of them failed: for their agent's endpoint, for a slot, for a configuration.
+//! A message that waits like this has used no attempt.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use broca_core::{ConversationId, MessageId, Timestamp, agent::Failure};
+use serde::Serialize;
+
+/// What a parked conversation waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parked {
+    /// For its agent's endpoint to answer again.
+    Endpoint,
+    /// For one of the turns that its agent or its endpoint may have at a time.
+    Slot,
+    /// For somebody to configure its agent.
+    Agent,
+}
+
+impl Parked {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Endpoint => "endpoint",
+            Self::Slot => "slot",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+impl fmt::Display for Parked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Parked {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "endpoint" => Ok(Self::Endpoint),
+            "slot" => Ok(Self::Slot),
+            "agent" => Ok(Self::Agent),
+            _ => Err(format!("'{text}' is nothing that a conversation is parked for")),
+        }
+    }
+}
+
+/// Gives a held conversation up until a later time. Nothing is attempted until then; no attempt is counted.
+#[derive(Clone, Debug)]
+pub struct Park {
+    pub conversation: ConversationId,
+    pub epoch: i64,
+    /// The first pending message, which would have had the turn.
+    pub message: MessageId,
+    pub what_for: Parked,
+    /// Until this time by the database's clock, or for `delay`, whichever is later.
+    pub until: Timestamp,
+    pub delay: Duration,
+    /// Told in the message's journey, and of the message itself unless it waits for a slot, which is no trouble.
+    pub why: Failure,
+}
+
+/// Lets parked conversations come back.
+#[derive(Clone, Debug)]
+pub struct Unpark {
+    pub what_for: Parked,
+    /// Of these agents alone.
+    pub agents: Vec<String>,
+    /// Those that were to come back first.
+    pub at_most: u32,
+    /// The first comes back at this time or at once, whichever is later.
+    pub from: Timestamp,
+    /// The others so long one after the other, but all of them within `within`.
+    pub apart: Duration,
+    pub within: Duration,
+}
+
+/// How many conversations of an agent wait for something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ParkedCount {
+    pub agent: String,
+    pub what_for: Parked,
+    pub conversations: i64,
+    /// When the first of them comes back.
+    pub next: Timestamp,
+}
