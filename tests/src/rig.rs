@@ -227,6 +227,11 @@ impl Rig {
         self.letta = ScriptedLetta::on(listener, self.script.clone()).expect("the scripted Letta starts again");
     }
 
+    /// The agent's server, as processes and people see it.
+    pub fn letta_url(&self) -> String {
+        format!("{}/", self.letta.url())
+    }
+
     /// The keys of runs that were started and never ended, though something of them was stored, by the agent's own
     /// journal.
     fn cut_off(&self) -> BTreeSet<String> {

@@ -87,12 +87,15 @@ fn looks(home: &Home) {
     assert!(missing.code == 3 && missing.stderr.contains("there is no message"), "{missing:?}");
 
     let status = home.run(&["status"]);
-    for part in ["messages", "9 completed", "people", "workers", "out-cli", "worker-2", "NATS"] {
+    for part in ["messages", "9 completed", "people", "workers", "out-cli", "worker-2", "NATS", "0 of 1000"] {
         assert!(status.code == 0 && status.stdout.contains(part), "{part} is not in {status:?}");
     }
     let status = home.run(&["status", "--json"]).json();
     assert_eq!(status["status"]["counts"]["messages"]["completed"], 9);
     assert_eq!(status["status"]["counts"]["pending_conversations"], 0);
+    let pace = &status["status"]["pace"];
+    assert_eq!(pace["workers"].as_array().map(Vec::len), Some(2), "{pace}");
+    assert_eq!((&pace["workers"][0]["alive"], &pace["endpoints"]), (&true.into(), &serde_json::json!([])));
     let names: Vec<_> = status["processes"].as_array().expect("a list").iter().map(|p| p["name"].clone()).collect();
     assert_eq!(names, ["nats", "worker-1", "worker-2", "cli"]);
 }

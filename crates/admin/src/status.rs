@@ -2,13 +2,15 @@
 
 use broca_bus::{Bus, BusError};
 use broca_core::{Instance, subject};
-use broca_store::{Counts, Store, StoreError};
+use broca_store::{Counts, Pace, Store, StoreError};
 use serde::Serialize;
 
 /// One look at everything.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     pub counts: Counts,
+    /// Who works, and what keeps messages waiting.
+    pub pace: Pace,
     pub broker: Broker,
     pub consumers: Vec<ConsumerLag>,
 }
@@ -57,7 +59,8 @@ pub async fn status(store: &Store, bus: &Bus, instances: &[Instance]) -> Result<
         consumers.push(lag(bus, subject::STREAM_OUT, subject::outgoing_consumer(instance)).await);
     }
     let broker = Broker { name: server.name, version: server.version.to_string() };
-    Ok(Status { counts, broker, consumers })
+    let pace = store.pace().await?;
+    Ok(Status { counts, pace, broker, consumers })
 }
 
 async fn lag(bus: &Bus, stream: &str, consumer: String) -> ConsumerLag {

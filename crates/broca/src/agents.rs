@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use broca_core::agent::{Failure as AgentFailure, FailureClass};
 use broca_letta::{Agent, AgentHealth, EchoAgent, LettaAgent, LettaOptions};
-use broca_pipeline::{Agents, agents::NamedAgent};
+use broca_pipeline::{
+    Agents,
+    agents::{AgentLimits, NamedAgent},
+};
 
 use crate::{
     config::{AgentKind, AgentSettings, Secret, Settings},
@@ -24,7 +27,12 @@ pub(crate) fn configured(settings: &Settings) -> Result<Agents, Failure> {
         match client(name, agent) {
             Ok(client) => {
                 let turn_timeout = Duration::from_secs(agent.turn_timeout_s);
-                named.push((name.clone(), NamedAgent { agent: client, turn_timeout }));
+                let limits = AgentLimits {
+                    turns: agent.max_concurrent_turns,
+                    endpoint_turns: settings.endpoint_limit(agent),
+                    breaker: agent.breaker(),
+                };
+                named.push((name.clone(), NamedAgent { agent: client, turn_timeout, limits }));
             }
             Err(failure) if settings.calls_agents() => return Err(failure),
             Err(_) => {}

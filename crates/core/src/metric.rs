@@ -108,6 +108,16 @@ table! {
     TURNS: Counter "broca_turns_total" ["agent", "outcome", "class"] by Worker;
     /// How long the agent took for a turn.
     TURN: Seconds "broca_turn_duration_seconds" ["agent"] by Worker;
+    /// 1 for the state of an agent's endpoint as this worker knows it: closed (it is asked), open (it is not), half_open (one turn is let through).
+    BREAKER: Gauge "broca_breaker_state" ["endpoint", "state"] by Worker;
+    /// How often this worker found that an agent's endpoint is away, so that nobody asks it for a while.
+    BREAKER_OPENED: Counter "broca_breaker_opened_total" ["endpoint"] by Worker;
+    /// Conversations that had to wait although nothing of them failed: for an endpoint, a slot, an agent to be configured.
+    PARKED: Counter "broca_parked_total" ["agent", "what_for"] by Worker;
+    /// How long a turn waited until its agent, or its agent's endpoint, might have one more.
+    SLOT_WAIT: Seconds "broca_turn_slot_wait_seconds" ["agent"] by Worker;
+    /// Tokens that turns used, as the agent counts them: prompt, completion.
+    TOKENS: Counter "broca_tokens_total" ["agent", "kind"] by Worker;
     /// Messages that came to an end at the agent: completed, stored, failed.
     MESSAGES_ENDED: Counter "broca_messages_ended_total" ["plugin", "platform", "outcome"] by Worker;
     /// From the acceptance of a message, or its last replay, to its answer.

@@ -59,6 +59,12 @@ pub struct AgentHealth {
 
 #[async_trait]
 pub trait Agent: Send + Sync + std::fmt::Debug {
+    /// The server that is asked, where there is one. Agents at one server share its fate: when it is away, none of them
+    /// is asked. Without credentials: people see it.
+    fn endpoint(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether the agent has conversations of its own that must be created and remembered.
     fn keeps_conversations(&self) -> bool {
         true

@@ -9,4 +9,4 @@ mod letta;
 
 pub use agent::{Agent, AgentConversation, AgentHealth, OpenTurn, RunProgress, TurnRequest};
 pub use echo::EchoAgent;
-pub use letta::{LettaAgent, LettaError, LettaOptions};
+pub use letta::{LettaAgent, LettaError, LettaOptions, server_of};

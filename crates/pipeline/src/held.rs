@@ -101,6 +101,10 @@ impl HeldSet {
         Held { conversation, epoch, lost, seen, set: self.clone(), _counted: OneMore::lease_held() }
     }
 
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.entries).len()
+    }
+
     /// Renews every lease in one statement and tells the broker that every wake is still worked on.
     pub(crate) async fn heartbeat(&self, store: &Store, worker: &WorkerId, ttl: Duration) {
         let (leases, seen, wakes) = self.snapshot();

@@ -15,6 +15,7 @@ pub mod crash;
 pub mod deliver;
 pub mod ingest;
 pub mod mutate;
+mod pacing;
 pub mod plugin;
 pub mod relay;
 pub mod sweep;

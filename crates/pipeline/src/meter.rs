@@ -1,15 +1,21 @@
 //! What the stretches of a message's way count and time. Each function is one event, called where it is also logged.
 //! Names and labels are those of [`broca_core::metric`]; a process that shows no metrics counts nothing.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use broca_core::{
-    Instance, TurnOutcome,
+    Answer, Instance, TurnOutcome, Usage,
+    breaker::BreakerState,
     metric::{self, Metric},
 };
 use broca_plugin::{IngestError, Ingested, PluginState};
-use broca_store::{Claimed, DeliveryEnd, Dispatch, End, OwedKind, PendingMessage};
+use broca_store::{Claimed, DeliveryEnd, Dispatch, End, OwedKind, Parked, PendingMessage};
 use metrics::{counter, gauge, histogram};
+
+use crate::Agents;
 
 const REPORTS: [&str; 4] = ["accepted", "duplicate", "refused", "unavailable"];
 const STATES: [&str; 8] = [
@@ -38,7 +44,10 @@ pub(crate) fn plugin_begins(instance: &Instance, platform: &str, slots: usize) {
     both_begin(slots);
 }
 
-pub(crate) fn worker_begins(agents: impl IntoIterator<Item = String>, slots: usize) {
+pub(crate) fn worker_begins(agents: &Agents, slots: usize) {
+    let endpoints: BTreeSet<_> =
+        agents.iter().filter_map(|(_, named)| named.agent.endpoint()).map(str::to_owned).collect();
+    let agents = agents.iter().map(|(name, _)| name.to_owned());
     for outcome in WAKES {
         counter!(metric::WAKES.name, "outcome" => outcome).increment(0);
     }
@@ -47,7 +56,16 @@ pub(crate) fn worker_begins(agents: impl IntoIterator<Item = String>, slots: usi
         for outcome in ["answered", "retry", "dead", "unknown", "lease_lost", "handed_over"] {
             counter!(metric::TURNS.name, "agent" => agent.clone(), "outcome" => outcome, "class" => "").increment(0);
         }
+        for what_for in [Parked::Endpoint, Parked::Slot, Parked::Agent] {
+            counter!(metric::PARKED.name, "agent" => agent.clone(), "what_for" => what_for.as_str()).increment(0);
+        }
+        tokens(&agent, Usage::default());
+        drop(histogram!(metric::SLOT_WAIT.name, "agent" => agent.clone()));
         drop(histogram!(metric::TURN.name, "agent" => agent));
+    }
+    for endpoint in endpoints {
+        breaker_is(&endpoint, BreakerState::Closed);
+        counter!(metric::BREAKER_OPENED.name, "endpoint" => endpoint).increment(0);
     }
     gauge!(metric::LEASES.name).set(0.0);
     for each in [metric::LEASES_LOST, metric::SWEPT_WAKES, metric::SWEPT_PUBLISHES] {
@@ -143,6 +161,9 @@ impl Turn {
     }
 
     pub(crate) fn ends(self, outcome: &TurnOutcome) {
+        if let TurnOutcome::Answered(Answer { usage: Some(usage), .. }) = outcome {
+            tokens(&self.agent, *usage);
+        }
         let (outcome, failure) = match outcome {
             TurnOutcome::Answered(_) => ("answered", None),
             TurnOutcome::Retry { failure, .. } => ("retry", Some(failure)),
@@ -164,6 +185,32 @@ impl Turn {
     fn ends_as(self, outcome: &'static str, class: &'static str) {
         counter!(metric::TURNS.name, "agent" => self.agent, "outcome" => outcome, "class" => class).increment(1);
     }
+}
+
+fn tokens(agent: &str, usage: Usage) {
+    for (kind, count) in [("prompt", usage.prompt_tokens), ("completion", usage.completion_tokens)] {
+        let count = u64::try_from(count).unwrap_or(0);
+        counter!(metric::TOKENS.name, "agent" => agent.to_owned(), "kind" => kind).increment(count);
+    }
+}
+
+pub(crate) fn breaker_is(endpoint: &str, current: BreakerState) {
+    for state in [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen] {
+        gauge!(metric::BREAKER.name, "endpoint" => endpoint.to_owned(), "state" => state.as_str())
+            .set(f64::from(state == current));
+    }
+}
+
+pub(crate) fn breaker_opened(endpoint: &str) {
+    counter!(metric::BREAKER_OPENED.name, "endpoint" => endpoint.to_owned()).increment(1);
+}
+
+pub(crate) fn parked(agent: &str, what_for: Parked) {
+    counter!(metric::PARKED.name, "agent" => agent.to_owned(), "what_for" => what_for.as_str()).increment(1);
+}
+
+pub(crate) fn waited_for_slot(agent: &str, waited: Duration) {
+    histogram!(metric::SLOT_WAIT.name, "agent" => agent.to_owned()).record(waited);
 }
 
 /// A message came to an end at the agent, or one attempt at it did.

@@ -1,6 +1,9 @@
 //! What all wakes of one worker process share, and how they write.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use broca_core::{WorkerId, route::Routes};
 use broca_store::{Store, StoreError};
@@ -9,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Agents,
     held::{Held, HeldSet},
+    pacing::Pacing,
     relay::Relay,
     sweep::SweepOptions,
     yielded::Yielded,
@@ -53,6 +57,11 @@ pub(crate) struct Worker {
     pub(crate) relay: Relay,
     pub(crate) held: HeldSet,
     pub(crate) yielded: Yielded,
+    pub(crate) pacing: Pacing,
+    /// The machine that it runs on.
+    pub(crate) host: String,
+    /// The last sign of life could not be given.
+    pub(crate) silent: AtomicBool,
     /// Begin nothing new.
     pub(crate) draining: CancellationToken,
     /// The drain time is over: let go of what still runs.

@@ -8,7 +8,7 @@ use broca_core::{
     TurnId, TurnOutcome,
     agent::{Failure, FailureClass},
     format::{Header, format_for_agent},
-    route::{Mode, Resolved},
+    route::Resolved,
 };
 use broca_letta::{Agent, OpenTurn, RunProgress, TurnRequest};
 use broca_store::{Fenced, PendingMessage, ResumeTurn, StartTurn, StartedTurn, Store};
@@ -19,6 +19,7 @@ use crate::{
     held::Held,
     meter,
     mutate::{self, Protection},
+    pacing::gate::Pass,
     shared::{Gone, Worker, unless_gone},
 };
 
@@ -46,9 +47,9 @@ pub(crate) async fn run(
     worker: &Worker,
     held: &Held,
     side: &mut AgentSide,
-    message: &PendingMessage,
-    route: &Resolved,
+    (message, route): (&PendingMessage, &Resolved),
     open: Option<StartedTurn>,
+    pass: &Pass<'_>,
 ) -> Ended {
     let turn = open.as_ref().map_or_else(TurnId::new, |t| t.id);
     // Not recorded means not begun: the lease then runs out and the message is taken up again.
@@ -58,25 +59,35 @@ pub(crate) async fn run(
         Some(Ok(Fenced::LeaseLost)) if mutate::is_off(Protection::Fence) => message.attempts + 1,
         Some(Ok(Fenced::LeaseLost)) => {
             held.lose();
+            pass.is_left().await;
             return Ended::LeaseLost;
         }
-        None => return Ended::LeaseLost,
-        Some(Err(gone)) => return Ended::NotBegun(gone),
+        None => {
+            pass.is_left().await;
+            return Ended::LeaseLost;
+        }
+        Some(Err(gone)) => {
+            pass.is_not_used().await;
+            return Ended::NotBegun(gone);
+        }
     };
     point(CrashPoint::TurnStarted);
     let measured = meter::Turn::begins(&side.name);
     tokio::select! {
-        outcome = speak(worker, held, side, (message, route), (turn, open)) => {
+        outcome = speak(worker, held, side, (message, route), (turn, open), pass) => {
             point(CrashPoint::AgentAnswered);
             measured.ends(&outcome);
+            pass.ends(&outcome).await;
             Ended::Outcome { turn, attempt, outcome }
         }
         () = held.lost.cancelled() => {
             measured.loses_its_lease();
+            pass.is_left().await;
             Ended::LeaseLost
         }
         () = worker.stopping.cancelled() => {
             measured.goes_on_elsewhere();
+            pass.is_left().await;
             Ended::ShutDown
         }
     }
@@ -104,22 +115,17 @@ async fn speak(
     side: &mut AgentSide,
     (message, route): (&PendingMessage, &Resolved),
     (turn, open): (TurnId, Option<StartedTurn>),
+    pass: &Pass<'_>,
 ) -> TurnOutcome {
-    // A turn is sent only after its conversation is recorded: an open turn without one never left. One that left
-    // is asked after at its agent, whatever the mode is by now.
+    // A turn is sent only after its conversation is recorded: an open turn without one never left.
     let was_sent = open.is_some() && side.conversation.is_some();
-    let echo = route.mode == Mode::Echo && !was_sent;
-    let named = if echo { Some(worker.agents.echo()) } else { worker.agents.get(&side.name) };
-    let Some(NamedAgent { agent, turn_timeout }) = named else {
-        let reason = format!("no agent named '{}' is configured: add [agents.{}]", side.name, side.name);
-        return TurnOutcome::Retry { after: None, failure: Failure::new(FailureClass::Misconfigured, reason) };
-    };
+    let NamedAgent { agent, turn_timeout, .. } = pass.named;
     let remembered = side.conversation.is_some();
     let conversation = match conversation(worker, held, side, turn, agent).await {
         Ok(conversation) => conversation,
         Err(outcome) => return outcome,
     };
-    let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held };
+    let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held, pass };
     let request = request(message, route, turn, conversation, *turn_timeout);
     let outcome = match open.filter(|_| was_sent) {
         Some(started) => agent.recover(open_turn(request.clone(), started), &progress).await,
@@ -194,6 +200,7 @@ struct Progress<'a> {
     store: Store,
     epoch: i64,
     held: &'a Held,
+    pass: &'a Pass<'a>,
 }
 
 #[async_trait]
@@ -205,6 +212,7 @@ impl RunProgress for Progress<'_> {
             // The turn is found again by its idempotency key.
             Err(error) => tracing::warn!(%turn, %error, "run not recorded"),
         }
+        self.pass.answers().await;
     }
 
     fn seen(&self, turn: TurnId, seq: i64) {

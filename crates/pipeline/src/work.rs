@@ -10,7 +10,7 @@ use broca_core::{
     ConversationId, ResponseId, TurnOutcome,
     agent::{Failure, FailureClass},
     envelope::Envelope,
-    retry::Decision,
+    retry::{Decision, RetryPolicy},
     route::{Facts, Mode, OnUnknown, Resolved},
     subject,
 };
@@ -23,6 +23,7 @@ use crate::{
     held::Held,
     meter,
     mutate::{self, Protection},
+    pacing::gate::{self, Candidate, Gate},
     shared::{Gone, Worker, unless_gone},
     turn,
 };
@@ -145,7 +146,8 @@ async fn one(
         return Next::HandOver;
     }
     let route = resolve(worker, &message);
-    let budget = route.retry.max_attempts + if open.is_some() { EXTRA_RECOVERIES } else { 0 };
+    let policy = route.retry.within(message.budget);
+    let budget = policy.max_attempts.saturating_add(if open.is_some() { EXTRA_RECOVERIES } else { 0 });
     let spent = message.attempts.saturating_sub(message.attempts_before);
     let (turn, end) = if spent >= budget {
         let reason = format!("{spent} attempts were started and none came to an end");
@@ -154,16 +156,25 @@ async fn one(
     } else if route.mode == Mode::Listen && open.is_none() {
         (None, End::Stored)
     } else {
-        match turn::run(worker, held, agent, &message, &route, open).await {
-            turn::Ended::Outcome { turn, attempt, outcome } => {
-                // The attempt is recorded by now: what is said of the message from here on counts it.
-                message.attempts = attempt;
-                (Some(turn), decide(&route, &message, outcome))
+        let candidate = Candidate { message: &message, route: &route, policy, is_open: open.is_some() };
+        match gate::enter(worker, held, agent, &candidate).await {
+            Gate::Open(pass) => match turn::run(worker, held, agent, (&message, &route), open, &pass).await {
+                turn::Ended::Outcome { turn, attempt, outcome } => {
+                    // The attempt is recorded by now: what is said of the message from here on counts it.
+                    message.attempts = attempt;
+                    (Some(turn), decide(&route, &policy, &message, outcome))
+                }
+                turn::Ended::LeaseLost => return Next::Lost,
+                turn::Ended::NotBegun(Gone::LeftQueue) => return Next::Continue,
+                turn::Ended::NotBegun(Gone::KeptBack) | turn::Ended::ShutDown => return Next::HandOver,
+            },
+            Gate::Parked => return Next::Released,
+            Gate::TooOld(failure) => {
+                let turn_unknown = open.is_some();
+                (open.map(|t| t.id), End::Failed { failure, turn_unknown })
             }
-            turn::Ended::LeaseLost => return Next::Lost,
-            turn::Ended::NotBegun(Gone::LeftQueue) => return Next::Continue,
-            turn::Ended::NotBegun(Gone::KeptBack) => return Next::HandOver,
-            turn::Ended::ShutDown => return Next::HandOver,
+            Gate::LeaseLost => return Next::Lost,
+            Gate::Stopping => return Next::HandOver,
         }
     };
     finish(worker, held, &message, turn, end).await
@@ -180,7 +191,7 @@ fn resolve(worker: &Worker, message: &PendingMessage) -> Resolved {
 }
 
 /// The one place where an outcome becomes a state.
-fn decide(route: &Resolved, message: &PendingMessage, outcome: TurnOutcome) -> End {
+fn decide(route: &Resolved, policy: &RetryPolicy, message: &PendingMessage, outcome: TurnOutcome) -> End {
     let spent = message.attempts.saturating_sub(message.attempts_before);
     match outcome {
         TurnOutcome::Answered(answer) => {
@@ -193,21 +204,14 @@ fn decide(route: &Resolved, message: &PendingMessage, outcome: TurnOutcome) -> E
         TurnOutcome::Unknown(failure) if route.on_unknown == OnUnknown::DeadLetter => {
             End::Failed { failure, turn_unknown: true }
         }
-        TurnOutcome::Unknown(failure) => again(route, spent, message, None, failure, true),
-        TurnOutcome::Retry { after, failure } => again(route, spent, message, after, failure, false),
+        TurnOutcome::Unknown(failure) => again(policy.decide(spent, message.age, None), failure, true),
+        TurnOutcome::Retry { after, failure } => again(policy.decide(spent, message.age, after), failure, false),
     }
 }
 
-/// Another attempt, unless the message has had all that its route allows.
-fn again(
-    route: &Resolved,
-    spent: u32,
-    message: &PendingMessage,
-    after: Option<Duration>,
-    failure: Failure,
-    turn_unknown: bool,
-) -> End {
-    match route.retry.decide(spent, message.age, after) {
+/// Another attempt, unless the message has had all that it is allowed.
+fn again(decision: Decision, failure: Failure, turn_unknown: bool) -> End {
+    match decision {
         Decision::RetryAfter(delay) => End::Retry { failure, delay, turn_unknown },
         Decision::GiveUp(why) => {
             let reason = format!("{} ({why})", failure.reason);

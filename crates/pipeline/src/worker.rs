@@ -1,6 +1,6 @@
 //! A worker process: any number of them share one consumer, and each conversation is held by one of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use broca_bus::Bus;
 use broca_core::{WorkerId, route::Routes, subject};
@@ -12,6 +12,7 @@ use crate::{
     Agents, PipelineError,
     held::HeldSet,
     meter::{self, OneMore},
+    pacing::{Pacing, slots, vitals},
     relay::Relay,
     shared::Worker,
     sweep, work,
@@ -27,6 +28,8 @@ pub struct WorkerDeps {
     pub routes: Arc<Routes>,
     pub options: WorkerOptions,
     pub id: WorkerId,
+    /// The machine that it runs on, for people who look for it.
+    pub host: String,
 }
 
 /// Works until `shutdown`, then drains.
@@ -34,10 +37,10 @@ pub struct WorkerDeps {
 /// # Errors
 /// Only when it cannot begin: no such consumer, no database. What goes wrong later is retried.
 pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), PipelineError> {
-    let WorkerDeps { store, bus, agents, routes, options, id } = deps;
+    let WorkerDeps { store, bus, agents, routes, options, id, host } = deps;
     store.check_migrated().await?;
     let mut consumer = bus.consumer(subject::STREAM_IN, subject::CONSUMER_WORKERS, options.slots).await?;
-    meter::worker_begins(agents.iter().map(|(name, _)| name.to_owned()), options.slots);
+    meter::worker_begins(&agents, options.slots);
     let worker = Arc::new(Worker {
         relay: Relay::new(store.clone(), bus),
         id,
@@ -47,6 +50,9 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
         options,
         held: HeldSet::default(),
         yielded: Yielded::default(),
+        pacing: Pacing::default(),
+        host,
+        silent: AtomicBool::new(false),
         draining: shutdown.clone(),
         stopping: CancellationToken::new(),
     });
@@ -73,6 +79,7 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
         }
     }
     worker.relay.drain().await;
+    vitals::take_leave(&worker).await;
     tracing::info!(worker = %worker.id, "stopped");
     Ok(())
 }
@@ -89,10 +96,17 @@ async fn drain(worker: &Worker, wakes: &TaskTracker) {
 
 async fn heartbeat(worker: Arc<Worker>, stop: CancellationToken) {
     let mut timer = tokio::time::interval(worker.options.lease_ttl / 3);
-    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut refill = tokio::time::interval(worker.options.sweep.interval);
+    for timer in [&mut timer, &mut refill] {
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    }
     loop {
         tokio::select! {
-            _ = timer.tick() => worker.held.heartbeat(&worker.store, &worker.id, worker.options.lease_ttl).await,
+            _ = timer.tick() => {
+                worker.held.heartbeat(&worker.store, &worker.id, worker.options.lease_ttl).await;
+                vitals::give_sign(&worker).await;
+            }
+            _ = refill.tick() => slots::refill(&worker, &worker.pacing).await,
             () = stop.cancelled() => return,
         }
     }

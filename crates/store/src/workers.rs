@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use broca_core::{ConversationId, Timestamp, WorkerId, clock::micros};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     Endpoint, ParkedCount, Store, StoreError,
     decode::parsed,
     endpoints,
+    lite::{batch, hex},
+    operation::column,
     tx::{Tx, ask, change, operation, snapshot},
 };
 
@@ -29,11 +32,9 @@ pub struct Sign {
     pub draining: bool,
     /// Without another sign it counts as dead after this.
     pub ttl: Duration,
-    /// It has taken slots of limited agents; they are renewed for `slot_ttl`.
-    pub has_turn_slots: bool,
+    /// The slots of limited agents that it has; they are renewed for `slot_ttl`.
+    pub turn_slots: Vec<ConversationId>,
     pub slot_ttl: Duration,
-    /// Slots that it could not free when their turns ended.
-    pub freed: Vec<ConversationId>,
     /// Endpoints whose one turn it has; renewed for `ttl`.
     pub probes: Vec<String>,
 }
@@ -88,13 +89,14 @@ DELETE FROM workers WHERE alive_until < $1";
 pub(crate) const PROBE: &str = "-- worker: probe
 UPDATE endpoints SET probe_until = $3 WHERE endpoint = $1 AND probe = $2 AND state = 'half_open'";
 
-pub(crate) const RENEW_SLOTS: &str = "-- worker: slots
-UPDATE turn_slots SET until = $2 WHERE worker = $1";
+pub(crate) const RENEW_SLOTS_PG: &str = "-- worker: slots
+UPDATE turn_slots SET until = $2 WHERE worker = $1 AND conversation_id = ANY ($3)";
 
-pub(crate) const FREE_SLOT: &str = "-- worker: free slot
-DELETE FROM turn_slots WHERE conversation_id = $1 AND worker = $2";
+pub(crate) const RENEW_SLOTS_LITE: &str = "-- worker: slots
+UPDATE turn_slots SET until = $2 WHERE worker = $1 AND conversation_id IN (SELECT unhex(value) FROM json_each($3))";
 
-pub(crate) const STALE_SLOTS: &str = "-- worker: slots of the dead
+/// Of the dead, and those that could not be freed.
+pub(crate) const STALE_SLOTS: &str = "-- worker: stale slots
 DELETE FROM turn_slots WHERE until <= $1";
 
 pub(crate) const PARKED: &str = "-- parked
@@ -122,14 +124,26 @@ async fn sign(tx: &mut Tx<'_>, sign: &Sign) -> Result<Pulse, StoreError> {
     for endpoint in &sign.probes {
         change!(tx, PROBE, endpoint.as_str(), worker, until)?;
     }
-    for conversation in &sign.freed {
-        change!(tx, FREE_SLOT, conversation.0, worker)?;
-    }
-    if sign.has_turn_slots {
-        change!(tx, RENEW_SLOTS, worker, now.saturating_add(micros(sign.slot_ttl)))?;
+    if !sign.turn_slots.is_empty() {
+        renew_slots(tx, sign, now.saturating_add(micros(sign.slot_ttl))).await?;
         change!(tx, STALE_SLOTS, now)?;
     }
     Ok(Pulse { now: Timestamp(now), endpoints: endpoints::troubled(tx).await?, parked: parked(tx).await? })
+}
+
+async fn renew_slots(tx: &mut Tx<'_>, sign: &Sign, until: i64) -> Result<(), StoreError> {
+    let (worker, slots) = (sign.worker.as_str(), &sign.turn_slots);
+    match tx {
+        Tx::Pg(conn) => {
+            let slots = column(slots, |slot| slot.0);
+            sqlx::query(RENEW_SLOTS_PG).bind(worker).bind(until).bind(slots).execute(&mut **conn).await?;
+        }
+        Tx::Lite(conn) => {
+            let slots = batch(slots, |slot| json!(hex(slot.0)));
+            sqlx::query(RENEW_SLOTS_LITE).bind(worker).bind(until).bind(slots).execute(&mut **conn).await?;
+        }
+    }
+    Ok(())
 }
 
 fn size(n: usize) -> i64 {

@@ -1,5 +1,7 @@
 //! `broca status`: what waits, what runs, what failed.
 
+mod pace;
+
 use std::time::Duration;
 
 use broca_admin::status::{Status, status};
@@ -74,7 +76,8 @@ fn text(status: &Status) -> String {
             ]
         }),
     );
-    format!("{overview}\n\n{consumers}")
+    let parts = [overview, consumers, pace::text(&status.pace)];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
 }
 
 fn age(age: Duration) -> String {

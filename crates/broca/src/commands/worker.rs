@@ -23,7 +23,8 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let bus = app.bus(&args.name).await?;
     monitor.works_with(&store, &bus);
     let id = WorkerId::unique(&args.name);
-    let deps = WorkerDeps { store, bus, agents, routes: app.routes(), options: app.worker_options(), id };
+    let (routes, options, host) = (app.routes(), app.worker_options(), host());
+    let deps = WorkerDeps { store, bus, agents, routes, options, id, host };
     announce_ready(monitor.address);
     let known = deps.agents.clone();
     let janitor = Janitor::new(deps.store.clone(), deps.id.clone(), app.janitor_options(), monitor.on_duty.clone());
@@ -35,4 +36,9 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
         }
     });
     Ok(ended?)
+}
+
+/// What this machine calls itself.
+fn host() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "unknown".to_owned())
 }

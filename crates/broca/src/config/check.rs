@@ -71,6 +71,7 @@ fn ranges(problems: &mut Problems<'_>) {
         problems.between(&format!("agents.{name}.turn_timeout_s"), agent.turn_timeout_s, 1, 86_400);
         stuck_after(problems, name, agent);
         problems.between(&format!("agents.{name}.delay_ms"), agent.delay_ms, 0, HOUR_MS);
+        pace(problems, name, agent);
     }
     for (key, policy) in [("retry", &settings.retry), ("delivery_retry", &settings.delivery_retry)] {
         retry(problems, key, policy);
@@ -79,6 +80,34 @@ fn ranges(problems: &mut Problems<'_>) {
         if let Some(policy) = &route.retry {
             retry(problems, &format!("routes.{place}.retry"), policy);
         }
+    }
+}
+
+fn pace(problems: &mut Problems<'_>, name: &str, agent: &AgentSettings) {
+    let key = |key: &str| format!("agents.{name}.{key}");
+    for (limit, turns) in [
+        ("max_concurrent_turns", agent.max_concurrent_turns),
+        ("endpoint_max_concurrent_turns", agent.endpoint_max_concurrent_turns),
+    ] {
+        if let Some(turns) = turns {
+            problems.between(&key(limit), u64::from(turns), 1, 100_000);
+        }
+    }
+    problems.between(&key("breaker_failures"), u64::from(agent.breaker_failures), 0, 1_000);
+    problems.between(&key("breaker_open_ms"), agent.breaker_open_ms, 1, HOUR_MS);
+    problems.between(
+        &key("breaker_open_max_ms"),
+        agent.breaker_open_max_ms,
+        agent.breaker_open_ms.max(1),
+        24 * HOUR_MS,
+    );
+    if let (Some(own), Some(least)) =
+        (agent.endpoint_max_concurrent_turns, problems.loaded.settings.endpoint_limit(agent))
+        && own > least
+    {
+        let what =
+            format!("is {own}, but another agent at the same endpoint says {least}; set it for one of them, or alike");
+        problems.add(&key("endpoint_max_concurrent_turns"), &what);
     }
 }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use broca_core::{
     Instance, Limits,
+    breaker::BreakerPolicy,
     format::FormatOptions,
     retry::RetryPolicy,
     route::{Mode, OnUnknown, Route},
@@ -136,12 +137,23 @@ pub(crate) struct AgentSettings {
     /// Once its stream broke, a run that says nothing for so long counts as dead with its server; half of a turn's
     /// time, and five minutes at most, when it is not set.
     pub(crate) stuck_after_s: Option<u64>,
+    /// Its turns under way at a time, over all workers.
+    pub(crate) max_concurrent_turns: Option<u32>,
+    /// Those of all agents at its endpoint together; agents at one endpoint that set it must set the same.
+    pub(crate) endpoint_max_concurrent_turns: Option<u32>,
+    /// So many turns in a row that found nobody at the endpoint, and it is not asked for a while; 0: it always is.
+    pub(crate) breaker_failures: u32,
+    /// How long it is not asked at first; twice as long each time that it is still away.
+    pub(crate) breaker_open_ms: u64,
+    /// And at most.
+    pub(crate) breaker_open_max_ms: u64,
     /// Of the echo agent.
     pub(crate) delay_ms: u64,
 }
 
 impl Default for AgentSettings {
     fn default() -> Self {
+        let breaker = BreakerPolicy::default();
         Self {
             kind: AgentKind::Letta,
             endpoint: None,
@@ -150,6 +162,11 @@ impl Default for AgentSettings {
             agent_id: None,
             turn_timeout_s: 600,
             stuck_after_s: None,
+            max_concurrent_turns: None,
+            endpoint_max_concurrent_turns: None,
+            breaker_failures: breaker.failures,
+            breaker_open_ms: millis(breaker.open),
+            breaker_open_max_ms: millis(breaker.open_max),
             delay_ms: 0,
         }
     }
@@ -159,6 +176,14 @@ impl AgentSettings {
     pub(crate) fn stuck_after(&self) -> Duration {
         let by_itself = (Duration::from_secs(self.turn_timeout_s) / 2).min(Duration::from_secs(300));
         self.stuck_after_s.map_or(by_itself, Duration::from_secs)
+    }
+
+    pub(crate) fn breaker(&self) -> BreakerPolicy {
+        BreakerPolicy {
+            failures: self.breaker_failures,
+            open: Duration::from_millis(self.breaker_open_ms),
+            open_max: Duration::from_millis(self.breaker_open_max_ms),
+        }
     }
 }
 
@@ -312,6 +337,14 @@ impl Settings {
     pub(crate) fn effective_mode(&self) -> Mode {
         let agent_configured = self.agents.contains_key(broca_core::route::DEFAULT_AGENT);
         self.mode.unwrap_or(if agent_configured { Mode::Live } else { Mode::Echo })
+    }
+
+    /// The turns that all agents at an agent's endpoint may have under way at a time, whichever of them says so.
+    pub(crate) fn endpoint_limit(&self, agent: &AgentSettings) -> Option<u32> {
+        let server = |agent: &AgentSettings| agent.endpoint.as_deref().and_then(broca_letta::server_of);
+        let here = server(agent)?;
+        let there = self.agents.values().filter(|other| server(other).as_deref() == Some(here.as_str()));
+        there.filter_map(|other| other.endpoint_max_concurrent_turns).min()
     }
 
     /// Whether some message can reach an agent.

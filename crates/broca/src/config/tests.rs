@@ -157,6 +157,26 @@ fn a_dead_run_is_found_out_within_its_turns_time() {
 }
 
 #[test]
+fn agents_at_one_endpoint_share_its_limit() {
+    let two = |first: &str, second: &str| {
+        let agent = |name: &str, endpoint: &str, more: &str| {
+            format!("[agents.{name}]\nendpoint = '{endpoint}'\nagent_id = 'agent-1'\n{more}\n")
+        };
+        agent("default", "http://letta:8283", first) + &agent("other", "http://letta:8283/v1/", second)
+    };
+    let limit = |toml: &str| {
+        let settings = loaded(toml, &[], &[]).unwrap().settings;
+        ["default", "other"].map(|name| settings.endpoint_limit(&settings.agents[name]))
+    };
+    assert_eq!(limit(&two("", "")), [None, None]);
+    assert_eq!(limit(&two("endpoint_max_concurrent_turns = 3", "")), [Some(3), Some(3)]);
+    let text = refused(&two("endpoint_max_concurrent_turns = 3", "endpoint_max_concurrent_turns = 4"), &[]);
+    assert!(text.contains("agents.other.endpoint_max_concurrent_turns (from "), "{text}");
+    let text = refused(&two("breaker_open_ms = 9000\nbreaker_open_max_ms = 8000\nmax_concurrent_turns = 0", ""), &[]);
+    assert!(text.contains("breaker_open_max_ms") && text.contains("max_concurrent_turns"), "{text}");
+}
+
+#[test]
 fn everything_out_of_range_is_said_at_once() {
     let text = refused(
         "[up]\nworkers = 0\n[retry]\njitter = 2.0\nmax_ms = 1\n[nats]\nreplicas = 2",

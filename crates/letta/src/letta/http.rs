@@ -91,6 +91,11 @@ impl Http {
         Ok(Self { client, base, request_timeout: options.request_timeout })
     }
 
+    /// The server's address, as every way to write it comes to the same.
+    pub(super) fn base(&self) -> &str {
+        self.base.as_str()
+    }
+
     /// `GET` of a path of ids, e.g. `["runs", "run-1"]`; an empty last part gives the final slash that collections need.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,

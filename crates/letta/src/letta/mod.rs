@@ -36,7 +36,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-pub use self::options::{LettaError, LettaOptions};
+pub use self::options::{LettaError, LettaOptions, server_of};
 use self::{
     ability::Ability,
     http::{Call, CallError, Http},
@@ -97,6 +97,10 @@ struct Health {
 
 #[async_trait]
 impl Agent for LettaAgent {
+    fn endpoint(&self) -> Option<&str> {
+        Some(self.http.base())
+    }
+
     /// An interrupted creation may leave an empty conversation behind; it does no harm.
     async fn create_conversation(&self, _key: ConversationId, label: &str) -> Result<AgentConversation, TurnOutcome> {
         let query = [("agent_id", self.options.agent_id.as_str())];

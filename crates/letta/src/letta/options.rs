@@ -63,6 +63,11 @@ pub enum LettaError {
     Client(#[source] reqwest::Error),
 }
 
+/// What every way to write a server's address comes to; `None` when it is no usable one.
+pub fn server_of(endpoint: &str) -> Option<String> {
+    normalise(endpoint).ok().map(Into::into)
+}
+
 /// The server's base address, without `/v1` and without a final slash.
 pub(super) fn normalise(endpoint: &str) -> Result<Url, LettaError> {
     let refuse = |reason: &str| LettaError::Endpoint { endpoint: redacted(endpoint), reason: reason.to_owned() };

@@ -186,9 +186,8 @@ fn sign(worker: &WorkerId) -> Sign {
         in_use: 3,
         draining: false,
         ttl: TTL,
-        has_turn_slots: false,
+        turn_slots: Vec::new(),
         slot_ttl: TTL,
-        freed: Vec::new(),
         probes: Vec::new(),
     }
 }
@@ -268,13 +267,13 @@ async fn a_slot_is_its_conversations(home: Home) {
     assert!(!home.store.take_slot(wish(of(3), &me, "a")).await.unwrap(), "it is not the dead one's any more");
     home.store.free_slot(of(1), &me).await.unwrap();
     assert!(home.store.take_slot(wish(of(3), &me, "a")).await.unwrap());
-    // One that could not be freed in time is freed with the next sign of life, and all others are kept by it.
-    home.sql("UPDATE turn_slots SET until = seen.now + 1000000 FROM (SELECT max(until) AS now FROM turn_slots) seen")
-        .await;
-    let renewed = Sign { has_turn_slots: true, slot_ttl: 9 * TTL, freed: vec![of(3)], ..sign(&me) };
-    home.store.sign_of_life(renewed).await.unwrap();
-    assert_eq!(home.number("SELECT count(*) FROM turn_slots").await, 1);
-    assert!(home.store.take_slot(wish(of(3), &me, "a")).await.unwrap());
+    // Signs of life keep what a worker says that it has, and nothing else.
+    home.store.sign_of_life(Sign { turn_slots: vec![of(3), of(2)], slot_ttl: 9 * TTL, ..sign(&me) }).await.unwrap();
+    let renewed = "SELECT count(*) FROM turn_slots WHERE until > (SELECT min(until) FROM turn_slots)";
+    assert_eq!(home.number(renewed).await, 1);
+    home.sql(&format!("UPDATE turn_slots SET until = 1 WHERE worker = '{dead}'")).await;
+    home.store.sign_of_life(Sign { turn_slots: vec![of(3)], ..sign(&me) }).await.unwrap();
+    assert_eq!(home.number("SELECT count(*) FROM turn_slots").await, 1, "the dead one's is cleared away");
 }
 
 async fn a_message_keeps_its_budget(home: Home) {
