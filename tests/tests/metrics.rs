@@ -58,7 +58,9 @@ async fn audited(address: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_process_shows_what_the_table_says() {
-    let home = Home::new("[up]\nworkers = 1\n[audit]\ninterval_s = 1\noverdue_s = 1\n");
+    // An agent that is not called: what is told of agents is told of it.
+    let agent = "mode = \"echo\"\n[agents.default]\nendpoint = \"http://127.0.0.1:9\"\nagent_id = \"agent-1\"\n";
+    let home = Home::new(&format!("{agent}[up]\nworkers = 1\n[audit]\ninterval_s = 1\noverdue_s = 1\n"));
     let mut up = home.up(&[]).await;
     assert_eq!(home.run(&["send", "--as", "alice", "hi"]).code, 0);
     let status = home.run(&["status", "--json"]).json();

@@ -6,6 +6,7 @@ use broca_core::{
     ConversationId, Instance, MessageId, OutboxId, Part, Profile, ProfileId, Response, ResponseId, Timestamp,
     TraceParent, TurnId, UserId,
     agent::{Failure, FailureClass},
+    retry::Budget,
 };
 use sqlx::types::{Json, Uuid};
 
@@ -26,6 +27,11 @@ pub(crate) fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T
 /// A trace is a help, not a fact: one that cannot be read is left out.
 pub(crate) fn trace(text: Option<&str>) -> Option<TraceParent> {
     text.and_then(|text| text.parse().ok())
+}
+
+/// What a newer version knows of budgets must not keep an older one from answering.
+pub(crate) fn budget(Json(written): Json<serde_json::Value>) -> Option<Budget> {
+    serde_json::from_value(written).ok()
 }
 
 /// A pending message, its sender, and its open turn if it has one.
@@ -101,8 +107,7 @@ impl PendingRow {
             age: elapsed(self.now - self.replayed_at.unwrap_or(self.received_at)),
             read_at: std::time::Instant::now(),
             trace: trace(self.trace.as_deref()),
-            // What a newer version knows of budgets must not keep an older one from answering.
-            budget: self.budget.and_then(|Json(budget)| serde_json::from_value(budget).ok()),
+            budget: self.budget.and_then(budget),
         })
     }
 }

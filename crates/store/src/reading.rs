@@ -8,7 +8,7 @@ use sqlx::types::{Json, Uuid};
 use crate::{
     Counts, HistoryLine, MessageRecord, ResponseRecord, Store, StoreError, TurnRecord,
     db::Db,
-    decode::{count, elapsed, parsed},
+    decode::{budget, count, elapsed, parsed},
     replay::replays_of,
     tx::{Tx, ask, snapshot},
 };
@@ -26,7 +26,7 @@ pub(crate) use fetch;
 
 pub(crate) const MESSAGE: &str = "-- message
 SELECT m.id, m.state, m.instance, m.platform, p.platform_user_id, p.user_id, m.conversation_id, m.seq, m.route, m.chat_id, m.is_group,
-       c.agent, m.text, m.attempts, m.class, m.reason, m.received_at, m.finished_at
+       c.agent, m.text, m.attempts, m.budget, m.class, m.reason, m.received_at, m.finished_at
 FROM messages m JOIN profiles p ON p.id = m.profile_id JOIN conversations c ON c.id = m.conversation_id
 WHERE m.id = $1";
 
@@ -88,6 +88,7 @@ struct Message {
     agent: String,
     text: String,
     attempts: i64,
+    budget: Option<Json<serde_json::Value>>,
     class: Option<String>,
     reason: Option<String>,
     received_at: i64,
@@ -171,6 +172,7 @@ impl Message {
             agent: self.agent,
             text: self.text,
             attempts: count(self.attempts)?,
+            budget: self.budget.and_then(budget),
             class: self.class,
             reason: self.reason,
             received_at: Timestamp(self.received_at),

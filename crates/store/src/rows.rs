@@ -329,6 +329,8 @@ pub struct MessageRecord {
     pub agent: String,
     pub text: String,
     pub attempts: u32,
+    /// What it is allowed, where that is not what its route says.
+    pub budget: Option<Budget>,
     pub class: Option<String>,
     pub reason: Option<String>,
     pub received_at: Timestamp,

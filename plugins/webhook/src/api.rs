@@ -161,7 +161,7 @@ impl Written {
             is_group: self.is_group,
             text: self.text,
             attributes: json!(Kept { road, attributes: self.attributes }),
-            trace: None,
+            ..Incoming::default()
         }
     }
 }

@@ -269,7 +269,7 @@ fn max_attempts(message: &MessageRecord, routes: &Routes) -> u32 {
         chat_id: message.chat_id.as_deref(),
         is_group: message.is_group,
     };
-    routes.resolve(&facts).retry.max_attempts
+    routes.resolve(&facts).retry.within(message.budget).max_attempts
 }
 
 /// A replay may have left more than one.

@@ -57,11 +57,8 @@ impl Home {
         let incoming = Incoming {
             event_id: event.to_owned(),
             sender: Sender { platform_user_id: "alice".to_owned(), ..Sender::default() },
-            chat_id: None,
-            is_group: false,
             text: "hi".to_owned(),
-            attributes: serde_json::Value::Null,
-            trace: None,
+            ..Incoming::default()
         };
         let message = NewMessage {
             id: MessageId::new(),
