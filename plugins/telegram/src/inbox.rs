@@ -144,7 +144,7 @@ impl Inbox {
             is_group: message.chat.kind != ChatKind::Private,
             text,
             attributes,
-            trace: None,
+            ..Incoming::default()
         }
     }
 }
