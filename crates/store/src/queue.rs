@@ -10,7 +10,9 @@
 //!
 //! When the message at `tail` leaves, the last one that stays is given the place `tail + 1`. It keeps its order, since
 //! nothing pending stands between, and no place is given out twice. A turn that it may be in goes on: an end under way
-//! waits for the lock, and then reads the new place from the newest version of the message's row.
+//! waits for the lock, and then reads the new place from the newest version of the message's row. That the message is
+//! the first pending one it sees in its own snapshot, at the place from before: so `head` stays where it is, and what
+//! left leaves gaps behind it.
 
 use sqlx::types::Uuid;
 
@@ -37,11 +39,11 @@ pub(crate) async fn enter(tx: &mut Tx<'_>, conversation: Uuid, now: i64) -> Resu
 }
 
 pub(crate) const LEFT: &str = "-- queue: what is left
-SELECT c.head, c.tail, min(m.seq), max(m.seq)
+SELECT c.tail, min(m.seq), max(m.seq)
 FROM conversations c
 LEFT JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')
 WHERE c.id = $1
-GROUP BY c.head, c.tail";
+GROUP BY c.tail";
 
 pub(crate) const REST: &str = "-- queue: nothing is left
 UPDATE conversations SET head = tail, owner = NULL, lease_until = 0 WHERE id = $1";
@@ -52,9 +54,9 @@ UPDATE messages SET seq = $3, first_seq = COALESCE(first_seq, seq) WHERE convers
 /// Whatever the conversation is parked for, it was parked for its first message.
 pub(crate) const SETTLE: &str = "-- queue: settle
 UPDATE conversations
-SET head = $2, tail = $3,
-    not_before = CASE WHEN $4 AND not_before > $5 THEN $5 ELSE not_before END,
-    wake_at = CASE WHEN $4 AND owner IS NULL AND wake_at > $5 THEN $5 ELSE wake_at END
+SET tail = $2,
+    not_before = CASE WHEN $3 AND not_before > $4 THEN $4 ELSE not_before END,
+    wake_at = CASE WHEN $3 AND owner IS NULL AND wake_at > $4 THEN $4 ELSE wake_at END
 WHERE id = $1";
 
 /// What is left of a queue.
@@ -69,8 +71,8 @@ pub(crate) enum Left {
 /// queue by changing their states. `first` is the foremost place that became empty: when that was the front of the
 /// queue, what comes next is due at once.
 pub(crate) async fn leave(tx: &mut Tx<'_>, conversation: Uuid, first: i64, now: i64) -> Result<Left, StoreError> {
-    type Row = (i64, i64, Option<i64>, Option<i64>);
-    let (head, tail, front, last) = ask!(tx, fetch_one, Row, LEFT, conversation)?;
+    type Row = (i64, Option<i64>, Option<i64>);
+    let (tail, front, last) = ask!(tx, fetch_one, Row, LEFT, conversation)?;
     let (Some(front), Some(last)) = (front, last) else {
         change!(tx, REST, conversation)?;
         return Ok(Left::Nothing);
@@ -79,7 +81,6 @@ pub(crate) async fn leave(tx: &mut Tx<'_>, conversation: Uuid, first: i64, now: 
     if last < tail {
         change!(tx, LAST, conversation, last, end)?;
     }
-    let front = if front == last { end } else { front };
-    change!(tx, SETTLE, conversation, head.max(front - 1), end, first < front, now)?;
+    change!(tx, SETTLE, conversation, end, first < front, now)?;
     Ok(Left::Work)
 }

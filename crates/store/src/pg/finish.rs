@@ -8,6 +8,9 @@ use crate::{
     operation::{Each, column, in_order, index},
 };
 
+/// PostgreSQL tries the new row's constraints on the snapshot's version of it before it finds a newer one: `tail` is written
+/// as the lock returned it, or a message that has just got the place behind the old `tail` could not end.
+///
 /// `released` compares counters, never messages: what is accepted while this statement waits for the row has already
 /// moved the `tail` that the lock returns.
 pub(crate) const FINISH: &str = "-- finish
@@ -44,7 +47,7 @@ input AS MATERIALIZED (
     WHERE t.id = e.turn_id
 ), advanced AS (
     UPDATE conversations c
-    SET head = CASE WHEN e.message_state = 'received' THEN c.head ELSE e.seq END,
+    SET head = CASE WHEN e.message_state = 'received' THEN c.head ELSE e.seq END, tail = e.tail,
         owner = CASE WHEN e.released THEN NULL ELSE c.owner END,
         lease_until = CASE WHEN e.released THEN 0 ELSE c.lease_until END,
         not_before = CASE WHEN e.message_state = 'received' THEN now + e.delay ELSE c.not_before END,
