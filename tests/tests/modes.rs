@@ -249,9 +249,13 @@ async fn an_agent_that_was_taken_away_is_named() {
     let without = stage.rig.folder().join("without.toml");
     std::fs::write(&without, settings).expect("a file is written");
     stage.worker(&[("BROCA_CONFIG", without.to_str().expect("a plain path"))]);
-    let failed = message_in(&store, "orphan", "hello?", MessageState::Failed).await;
-    assert_eq!(failed.class.as_deref(), Some("misconfigured"));
-    let reason = failed.reason.unwrap_or_default();
+    eventually("it waits for its agent", Duration::from_secs(20), || async {
+        message_of(&store, "orphan", "hello?").await.is_some_and(|m| m.class.as_deref() == Some("misconfigured"))
+    })
+    .await;
+    let waits = message_of(&store, "orphan", "hello?").await.expect("it is there");
+    assert_eq!((waits.state, waits.attempts), (MessageState::Received, 0), "waiting costs no attempt");
+    let reason = waits.reason.unwrap_or_default();
     assert!(reason.contains("no agent named 'extra' is configured: add [agents.extra]"), "{reason}");
     stage.goes_on("somebody").await;
 }
