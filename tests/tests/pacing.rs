@@ -72,10 +72,10 @@ async fn an_agent_that_is_away_costs_no_attempts() {
         let mut workers = Crew::workers(&rig, 2, &BREAKER);
         let _plugin = rig.plugin("plugin");
         let said = rig.say(6, 3);
-        openings(&store, 2).await;
+        openings(&store, 4).await;
         // Both workers know by now, and none of the turns from before is under way any more.
         let before = attempts(&store, &said).await;
-        let opened = openings(&store, 5).await;
+        let opened = openings(&store, 7).await;
         assert_eq!(attempts(&store, &said).await, before, "after {opened} openings");
         let parked = store.pace().await.expect("the store answers").parked;
         assert!(parked.iter().all(|p| p.what_for == Parked::Endpoint) && !parked.is_empty(), "{parked:?}");
