@@ -1,10 +1,14 @@
 //! A worker process: any number of them share one consumer, and each conversation is held by one of them.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use broca_bus::Bus;
 use broca_core::{WorkerId, route::Routes, subject};
 use broca_store::Store;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use crate::shared::WorkerOptions;
@@ -57,7 +61,8 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
         stopping: CancellationToken::new(),
     });
     let background = CancellationToken::new();
-    let heartbeat = tokio::spawn(heartbeat(worker.clone(), background.clone()));
+    let renewal = tokio::spawn(renew(worker.clone(), background.clone()));
+    let vitals = tokio::spawn(give_signs(worker.clone(), background.clone()));
     let sweep = tokio::spawn(sweep::run(worker.store.clone(), worker.relay.clone(), options.sweep, shutdown.clone()));
     tracing::info!(worker = %worker.id, slots = options.slots, "working");
 
@@ -73,7 +78,7 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
     wakes.close();
     drain(&worker, &wakes).await;
     background.cancel();
-    for task in [heartbeat, sweep] {
+    for task in [renewal, vitals, sweep] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a background task of the worker ended badly");
         }
@@ -94,20 +99,28 @@ async fn drain(worker: &Worker, wakes: &TaskTracker) {
     }
 }
 
-async fn heartbeat(worker: Arc<Worker>, stop: CancellationToken) {
-    let mut timer = tokio::time::interval(worker.options.lease_ttl / 3);
-    let mut refill = tokio::time::interval(worker.options.sweep.interval);
-    for timer in [&mut timer, &mut refill] {
-        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Renews the leases, and does nothing else: a lease that waits behind another write is lost on a busy database.
+async fn renew(worker: Arc<Worker>, stop: CancellationToken) {
+    let mut timer = every(worker.options.lease_ttl / 3);
+    while stop.run_until_cancelled(timer.tick()).await.is_some() {
+        worker.held.heartbeat(&worker.store, &worker.id, worker.options.lease_ttl).await;
     }
+}
+
+async fn give_signs(worker: Arc<Worker>, stop: CancellationToken) {
+    let mut timer = every(worker.options.lease_ttl / 3);
+    let mut refill = every(worker.options.sweep.interval);
     loop {
         tokio::select! {
-            _ = timer.tick() => {
-                worker.held.heartbeat(&worker.store, &worker.id, worker.options.lease_ttl).await;
-                vitals::give_sign(&worker).await;
-            }
+            _ = timer.tick() => vitals::give_sign(&worker).await,
             _ = refill.tick() => slots::refill(&worker, &worker.pacing).await,
             () = stop.cancelled() => return,
         }
     }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut timer = tokio::time::interval(period);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
 }
