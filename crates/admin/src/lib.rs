@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod check;
 pub mod dead_letters;
+pub mod doctor;
 pub mod explain;
 pub mod holds;
 pub mod janitor;

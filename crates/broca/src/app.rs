@@ -69,6 +69,7 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Nats(command) => commands::nats::run(app, &command).await,
         Command::Config(command) => commands::config::run(app, &command),
         Command::Check(args) => commands::check::run(app, &args).await,
+        Command::Doctor(args) => commands::doctor::run(app, &args).await,
         Command::Status(args) => commands::status::run(app, &args).await,
         Command::Send(args) => commands::send::run(app, &args).await,
         Command::Chat(args) => commands::chat::run(app, &args).await,

@@ -120,6 +120,8 @@ pub(crate) enum Command {
     Hold(commands::hold::Command),
     /// Is every message over or on its way? For monitors, and after an outage
     Check(commands::check::Args),
+    /// Is this deployment as it should be? After an installation, an upgrade, and in CI
+    Doctor(commands::doctor::Args),
     /// What waits, what runs, what failed
     Status(commands::status::Args),
     /// Sends one message as a person of the `cli` platform and waits for the answer

@@ -51,6 +51,11 @@ impl App {
         Ok(Bus::connect_within(self.bus_options(address, role), BROKER_PATIENCE).await?)
     }
 
+    /// The same, for a look at what is there now.
+    pub(crate) async fn bus_now(&self, role: &str) -> Result<Bus, Failure> {
+        Ok(Bus::connect(self.bus_options(&self.nats_address()?, role)).await?)
+    }
+
     fn nats_address(&self) -> Result<NatsAddress, Failure> {
         if let Some(url) = &self.settings().nats.url {
             return Ok(NatsAddress { url: url.expose().to_owned(), login: None });

@@ -20,6 +20,7 @@ mod duties;
 mod ending;
 mod endpoints;
 mod error;
+mod facts;
 mod holding;
 mod holds;
 mod journal;
@@ -53,6 +54,7 @@ pub use dead_letters::{Closed, ClosedLetters, Letter, LetterCursor, LetterFilter
 pub use duties::Duty;
 pub use endpoints::{Endpoint, EndpointSign, EndpointStep, EndpointStepped};
 pub use error::StoreError;
+pub use facts::DatabaseFacts;
 pub use holds::{Hold, HoldState, HoldSubject, NewHold, Person, PutOn};
 pub use journey::JourneyEvent;
 pub use parking::{Park, Parked, ParkedCount, Unpark};
