@@ -154,3 +154,33 @@ need_postgres() {
     "on Debian and Ubuntu: apt-get install -y postgresql" "or set BROCA_PG_BIN to the folder that holds initdb and postgres"
   printf '%s\n' "$folder"
 }
+
+# Prints the path of Prometheus' promtool, which checks the alert rules. Taken out of Debian's package, so that no
+# Prometheus is installed or started.
+need_promtool() {
+  local own=$BROCA_ROOT/target/tools/promtool candidate work
+  for candidate in "${BROCA_PROMTOOL:-}" "$own" "$(command -v promtool || true)"; do
+    if [ -n "$candidate" ] && "$candidate" --version >/dev/null 2>&1; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  local help='install Prometheus (https://prometheus.io/download/) and put promtool on the PATH, or set BROCA_PROMTOOL to it'
+  if ! have apt-get || ! have dpkg-deb; then
+    fail "promtool is missing" "$help"
+  fi
+  say "fetching promtool (Debian package prometheus)"
+  mkdir -p "$(dirname "$own")"
+  work=$(mktemp -d "$(dirname "$own")/fetch.XXXXXX")
+  (
+    cd "$work"
+    apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }
+    dpkg-deb -x prometheus_*.deb package
+  ) >&2 || {
+    rm -rf "$work"
+    fail "could not get promtool from the package prometheus" "$help"
+  }
+  mv -f "$work/package/usr/bin/promtool" "$own"
+  rm -rf "$work"
+  printf '%s\n' "$own"
+}
