@@ -14,6 +14,7 @@ mod run_file;
 mod shutdown;
 mod supervisor;
 mod telemetry;
+mod traces;
 mod wiring;
 
 use std::{process::ExitCode, time::Duration};

@@ -16,6 +16,7 @@ use crate::{
     meter,
     mutate::{self, Protection},
     relay::Relay,
+    spans,
 };
 
 /// The pipeline's side of [`Ingest`].
@@ -79,15 +80,18 @@ impl Ingest for Ingestor {
 
 impl Ingestor {
     async fn accept(&self, instance: &Instance, platform: &str, incoming: Incoming) -> Result<Ingested, IngestError> {
+        let started = Instant::now();
         let mut incoming = incoming.checked(&self.limits)?;
         if mutate::is_off(Protection::Dedup) {
             incoming.event_id = format!("{}-{}", incoming.event_id, MessageId::new());
         }
+        let platform_trace = incoming.trace;
         let message = self.routed(instance, platform, incoming);
         let (text, trace) = (message.incoming.text.clone(), message.trace);
         match self.store.ingest(message).await.map_err(unavailable)? {
             Accepted::New { message, conversation, outbox, at } => {
                 point(CrashPoint::Ingested);
+                spans::accepted(trace, platform_trace, (instance, message), started);
                 self.relay.publish_soon(Owed {
                     id: outbox,
                     what: OwedKind::Wake,

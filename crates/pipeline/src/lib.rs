@@ -18,6 +18,7 @@ pub mod mutate;
 mod pacing;
 pub mod plugin;
 pub mod relay;
+pub mod spans;
 pub mod sweep;
 pub mod turn;
 pub mod work;

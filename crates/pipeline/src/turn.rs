@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use broca_core::{
-    TurnId, TurnOutcome,
+    TraceParent, TurnId, TurnOutcome,
     agent::{Failure, FailureClass},
     format::{Header, format_for_agent},
     route::Resolved,
@@ -21,6 +21,7 @@ use crate::{
     mutate::{self, Protection},
     pacing::gate::Pass,
     shared::{Gone, Worker, unless_gone},
+    spans,
 };
 
 /// The agent's side of a held conversation.
@@ -73,20 +74,25 @@ pub(crate) async fn run(
     };
     point(CrashPoint::TurnStarted);
     let measured = meter::Turn::begins(&side.name);
+    let span = spans::Turn::begins(message.trace, (message.id, turn), &side.name);
+    let trace = span.own;
     tokio::select! {
-        outcome = speak(worker, held, side, (message, route), (turn, open), pass) => {
+        outcome = speak(worker, held, side, (message, route), (turn, open, trace), pass) => {
             point(CrashPoint::AgentAnswered);
             measured.ends(&outcome);
+            span.ends(attempt, &outcome);
             pass.ends(&outcome).await;
             Ended::Outcome { turn, attempt, outcome }
         }
         () = held.lost.cancelled() => {
             measured.loses_its_lease();
+            span.is_left();
             pass.is_left().await;
             Ended::LeaseLost
         }
         () = worker.stopping.cancelled() => {
             measured.goes_on_elsewhere();
+            span.is_left();
             pass.is_left().await;
             Ended::ShutDown
         }
@@ -114,7 +120,7 @@ async fn speak(
     held: &Held,
     side: &mut AgentSide,
     (message, route): (&PendingMessage, &Resolved),
-    (turn, open): (TurnId, Option<StartedTurn>),
+    (turn, open, trace): (TurnId, Option<StartedTurn>, Option<TraceParent>),
     pass: &Pass<'_>,
 ) -> TurnOutcome {
     // A turn is sent only after its conversation is recorded: an open turn without one never left.
@@ -126,7 +132,7 @@ async fn speak(
         Err(outcome) => return outcome,
     };
     let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held, pass };
-    let request = request(message, route, turn, conversation, *turn_timeout);
+    let request = TurnRequest { trace, ..request(message, route, turn, conversation, *turn_timeout) };
     let outcome = match open.filter(|_| was_sent) {
         Some(started) => agent.recover(open_turn(request.clone(), started), &progress).await,
         None => agent.run_turn(request.clone(), &progress).await,
@@ -186,7 +192,7 @@ fn request(
         conversation,
         text: format_for_agent(&header, &message.text, route.format),
         sender: Some(message.profile.user_id.to_string()),
-        trace: message.trace.map(broca_core::TraceParent::child),
+        trace: None,
         deadline,
     }
 }

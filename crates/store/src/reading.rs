@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use broca_core::{ConversationId, Instance, MessageId, Part, Receipt, ResponseId, Timestamp, TurnId, UserId};
+use broca_core::{
+    ConversationId, Instance, MessageId, Part, Receipt, ResponseId, Timestamp, TraceParent, TurnId, UserId,
+};
 use sqlx::types::{Json, Uuid};
 
 use crate::{
     Counts, HistoryLine, MessageRecord, ResponseRecord, Store, StoreError, TurnRecord,
     db::Db,
-    decode::{budget, count, elapsed, parsed},
+    decode::{budget, count, elapsed, parsed, trace},
     replay::replays_of,
     tx::{Tx, ask, snapshot},
 };
@@ -26,7 +28,7 @@ pub(crate) use fetch;
 
 pub(crate) const MESSAGE: &str = "-- message
 SELECT m.id, m.state, m.instance, m.platform, p.platform_user_id, p.user_id, m.conversation_id, m.seq, m.route, m.chat_id, m.is_group,
-       c.agent, m.text, m.attempts, m.budget, m.class, m.reason, m.received_at, m.finished_at
+       c.agent, m.text, m.attempts, m.budget, m.trace, m.class, m.reason, m.received_at, m.finished_at
 FROM messages m JOIN profiles p ON p.id = m.profile_id JOIN conversations c ON c.id = m.conversation_id
 WHERE m.id = $1";
 
@@ -89,6 +91,7 @@ struct Message {
     text: String,
     attempts: i64,
     budget: Option<Json<serde_json::Value>>,
+    trace: Option<String>,
     class: Option<String>,
     reason: Option<String>,
     received_at: i64,
@@ -173,6 +176,7 @@ impl Message {
             text: self.text,
             attempts: count(self.attempts)?,
             budget: self.budget.and_then(budget),
+            trace_id: trace(self.trace.as_deref()).map(TraceParent::trace_id),
             class: self.class,
             reason: self.reason,
             received_at: Timestamp(self.received_at),

@@ -331,6 +331,8 @@ pub struct MessageRecord {
     pub attempts: u32,
     /// What it is allowed, where that is not what its route says.
     pub budget: Option<Budget>,
+    /// What its trace is called at whoever collects traces.
+    pub trace_id: Option<String>,
     pub class: Option<String>,
     pub reason: Option<String>,
     pub received_at: Timestamp,

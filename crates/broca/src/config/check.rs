@@ -13,6 +13,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<(), Failure> {
     servers(&mut problems);
     agents(&mut problems);
     routes(&mut problems);
+    traces(&mut problems);
     if problems.found.is_empty() {
         return Ok(());
     }
@@ -206,6 +207,20 @@ fn letta(problems: &mut Problems<'_>, name: &str, agent: &AgentSettings) {
     }
     if agent.api_key.as_ref().is_some_and(|key| is_placeholder(key.expose())) {
         problems.add(&format!("agents.{name}.api_key"), PLACEHOLDER);
+    }
+}
+
+fn traces(problems: &mut Problems<'_>) {
+    let traces = &problems.loaded.settings.traces;
+    if traces
+        .endpoint
+        .as_deref()
+        .is_some_and(|address| !address.starts_with("http://") && !address.starts_with("https://"))
+    {
+        problems.add("traces.endpoint", "must begin with http:// or https://, e.g. http://127.0.0.1:4318");
+    }
+    if !(0.0..=1.0).contains(&traces.sample_ratio) {
+        problems.add("traces.sample_ratio", &format!("is {}; use 0 to 1", traces.sample_ratio));
     }
 }
 

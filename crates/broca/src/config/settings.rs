@@ -44,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) up: UpSettings,
     pub(crate) audit: AuditSettings,
     pub(crate) metrics: MetricsSettings,
+    pub(crate) traces: TraceSettings,
     pub(crate) log: LogSettings,
 }
 
@@ -67,6 +68,7 @@ impl Default for Settings {
             up: UpSettings::default(),
             audit: AuditSettings::default(),
             metrics: MetricsSettings::default(),
+            traces: TraceSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -306,6 +308,21 @@ impl Default for AuditSettings {
 pub(crate) struct MetricsSettings {
     /// Where a process shows its metrics, health and readiness.
     pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TraceSettings {
+    /// An OpenTelemetry collector that takes OTLP over HTTP; without one, no spans are made.
+    pub(crate) endpoint: Option<String>,
+    /// Of the traces, between 0 and 1. A trace is sent whole or not at all.
+    pub(crate) sample_ratio: f64,
+}
+
+impl Default for TraceSettings {
+    fn default() -> Self {
+        Self { endpoint: None, sample_ratio: 1.0 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
