@@ -65,13 +65,13 @@ impl Ingest for Ingestor {
 
     async fn cancel(&self, instance: &Instance, message: MessageId, reason: &str) -> Result<Cancelled, IngestError> {
         let record = self.store.message(message).await.map_err(unavailable)?;
-        // An answer that waits for its platform is the pipeline's to deliver: only what waits for its turn is taken back.
+        // An answer that waits for its platform is the pipeline's to deliver: only what has not been answered is taken back.
         if !record.is_some_and(|r| r.instance == *instance && !r.state.is_terminal()) {
             return Ok(Cancelled::Over);
         }
         Ok(match self.store.cancel(message, reason).await.map_err(unavailable)? {
             broca_store::Cancelled::Message => Cancelled::Done,
-            broca_store::Cancelled::Running => Cancelled::Running,
+            broca_store::Cancelled::Stopping => Cancelled::Running,
             _ => Cancelled::Over,
         })
     }

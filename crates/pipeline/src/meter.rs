@@ -56,7 +56,7 @@ pub(crate) fn worker_begins(agents: &Agents, slots: usize) {
         for outcome in ["answered", "retry", "dead", "unknown", "lease_lost", "handed_over"] {
             counter!(metric::TURNS.name, "agent" => agent.clone(), "outcome" => outcome, "class" => "").increment(0);
         }
-        for what_for in [Parked::Endpoint, Parked::Slot, Parked::Agent] {
+        for what_for in [Parked::Endpoint, Parked::Slot, Parked::Agent, Parked::Window] {
             counter!(metric::PARKED.name, "agent" => agent.clone(), "what_for" => what_for.as_str()).increment(0);
         }
         tokens(&agent, Usage::default());
