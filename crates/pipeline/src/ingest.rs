@@ -38,11 +38,16 @@ impl Ingest for Ingestor {
 
     async fn status(&self, instance: &Instance, message: MessageId) -> Result<Option<MessageStatus>, IngestError> {
         let record = self.store.message(message).await.map_err(unavailable)?;
-        Ok(record.filter(|r| r.instance == *instance).map(|record| MessageStatus {
+        let Some(record) = record.filter(|r| r.instance == *instance) else { return Ok(None) };
+        let answer = match record.answered_with {
+            Some(with) => self.store.message(with).await.map_err(unavailable)?.map(|record| record.responses),
+            None => Some(record.responses),
+        };
+        Ok(Some(MessageStatus {
             message_id: record.id,
             state: record.state,
             reason: record.reason,
-            answer: record.responses.into_iter().next().map(|r| r.text),
+            answer: answer.and_then(|responses| responses.into_iter().next()).map(|r| r.text),
         }))
     }
 
