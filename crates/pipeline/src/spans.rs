@@ -18,7 +18,7 @@ use std::{
 };
 
 use broca_core::{Instance, MessageId, ResponseId, TraceParent, TurnId, TurnOutcome};
-use broca_store::{DeliveryEnd, Dispatch, Owed};
+use broca_store::{DeliveryEnd, Dispatch, Owed, PendingMessage};
 
 use crate::meter;
 
@@ -129,28 +129,34 @@ impl Publish {
     }
 }
 
-/// A turn under way. Its span is told when it ends, whoever ends it.
+/// A turn under way. It is told when it ends, in the trace of each message that is said in it.
 pub(crate) struct Turn {
-    /// The agent's spans are children of this one.
-    pub(crate) own: Option<TraceParent>,
-    parent: Option<TraceParent>,
+    /// Each message's trace, and the span's own.
+    traces: Vec<(Option<TraceParent>, Option<TraceParent>)>,
+    /// Alike in all of them.
     attributes: Vec<(&'static str, String)>,
+    messages: Vec<MessageId>,
     started: Instant,
 }
 
 impl Turn {
-    pub(crate) fn begins(trace: Option<TraceParent>, (message, turn): (MessageId, TurnId), agent: &str) -> Self {
-        let attributes = if SINK.get().is_some() {
-            vec![
-                ("broca.message_id", message.to_string()),
+    pub(crate) fn begins(messages: &[PendingMessage], turn: TurnId, agent: &str) -> Self {
+        let traces = messages.iter().map(|m| (m.trace, m.trace.map(TraceParent::child))).collect();
+        let (mut attributes, mut ids) = (Vec::new(), Vec::new());
+        if SINK.get().is_some() {
+            attributes = vec![
                 ("broca.turn_id", turn.to_string()),
                 ("gen_ai.operation.name", "invoke_agent".to_owned()),
                 ("gen_ai.agent.name", agent.to_owned()),
-            ]
-        } else {
-            Vec::new()
-        };
-        Self { own: trace.map(TraceParent::child), parent: trace, attributes, started: Instant::now() }
+            ];
+            ids = messages.iter().map(|message| message.id).collect();
+        }
+        Self { traces, attributes, messages: ids, started: Instant::now() }
+    }
+
+    /// The agent's spans are children of this one: that of the last message, which is answered.
+    pub(crate) fn own(&self) -> Option<TraceParent> {
+        self.traces.last().and_then(|(_, own)| *own)
     }
 
     pub(crate) fn ends(self, attempt: u32, outcome: &TurnOutcome) {
@@ -164,24 +170,26 @@ impl Turn {
         self.tell(failure, Some(attempt));
     }
 
+    pub(crate) fn is_stopped(self) {
+        self.tell(Some("stopped".to_owned()), None);
+    }
+
     /// The lease was lost, or the process stops: the turn goes on without us.
     pub(crate) fn is_left(self) {
         self.tell(Some("left".to_owned()), None);
     }
 
-    fn tell(mut self, failure: Option<String>, attempt: Option<u32>) {
+    fn tell(self, failure: Option<String>, attempt: Option<u32>) {
         let took = self.started.elapsed();
-        self.attributes.extend(attempt.map(|attempt| ("broca.attempt", attempt.to_string())));
-        tell(self.own, |own| Span {
-            name: "turn",
-            kind: SpanKind::Client,
-            own,
-            parent: self.parent,
-            started: began(took),
-            took,
-            attributes: self.attributes,
-            failure,
-        });
+        for ((parent, own), message) in self.traces.into_iter().zip(self.messages) {
+            tell(own, |own| {
+                let mut attributes = self.attributes.clone();
+                attributes.push(("broca.message_id", message.to_string()));
+                attributes.extend(attempt.map(|attempt| ("broca.attempt", attempt.to_string())));
+                let (failure, started) = (failure.clone(), began(took));
+                Span { name: "turn", kind: SpanKind::Client, own, parent, started, took, attributes, failure }
+            });
+        }
     }
 }
 

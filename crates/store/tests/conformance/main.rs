@@ -1,6 +1,7 @@
 //! One suite, run on a real SQLite file and on a real PostgreSQL.
 
 mod audit;
+mod bursts;
 mod cancel;
 mod claim;
 mod crowd;
@@ -17,6 +18,7 @@ mod outage;
 mod pacing;
 mod reading;
 mod replay;
+mod stops;
 mod targets;
 mod turns;
 mod walk;
