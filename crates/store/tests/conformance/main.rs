@@ -17,6 +17,7 @@ mod outage;
 mod pacing;
 mod reading;
 mod replay;
+mod retention;
 mod targets;
 mod turns;
 mod walk;
