@@ -9,6 +9,7 @@ pub mod janitor;
 pub mod journey;
 mod preview;
 pub mod replay;
+pub mod retention;
 pub mod status;
 pub mod targets;
 pub mod telling;

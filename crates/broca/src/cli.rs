@@ -118,6 +118,9 @@ pub(crate) enum Command {
     /// Keeps something back for a while
     #[command(subcommand)]
     Hold(commands::hold::Command),
+    /// How long things are kept, and the removal of what is over
+    #[command(subcommand)]
+    Retention(commands::retention::Command),
     /// Is every message over or on its way? For monitors, and after an outage
     Check(commands::check::Args),
     /// What waits, what runs, what failed

@@ -59,7 +59,7 @@ pub use journey::JourneyEvent;
 pub use parking::{Park, Parked, ParkedCount, Unpark};
 pub use plans::{NewPlan, NewPlanItem, Plan, PlanItem};
 pub use replay::{ReplayRecord, Replayed};
-pub use retention::{Chosen, Cuts, EventsStep, Removed, RetentionPolicy};
+pub use retention::{Chosen, Cuts, EventsStep, Kept, Removed, RetentionPolicy};
 pub use rows::*;
 pub use settle::Settled;
 pub use slots::SlotWish;

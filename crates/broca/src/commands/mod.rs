@@ -16,6 +16,7 @@ pub(crate) mod nats;
 pub(crate) mod plugin;
 pub(crate) mod rehearse;
 pub(crate) mod replay;
+pub(crate) mod retention;
 pub(crate) mod send;
 pub(crate) mod status;
 pub(crate) mod targets;

@@ -133,7 +133,35 @@ SELECT id FROM messages ORDER BY id DESC LIMIT 1 OFFSET $1";
 pub(crate) const OLDEST: &str = "-- retention: the oldest message
 SELECT received_at FROM messages ORDER BY id LIMIT 1";
 
+/// What is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    pub messages: i64,
+    pub events: i64,
+    /// Dead letters that nobody dealt with.
+    pub open_dead_letters: i64,
+    /// Removed messages whose events are still known.
+    pub marks: i64,
+    pub oldest_message: Option<Timestamp>,
+}
+
+/// Reads every message and every event: for people.
+pub(crate) const KEPT: &str = "-- retention: kept
+SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM events), (SELECT count(*) FROM past_messages)";
+
 impl Store {
+    pub async fn kept(&self) -> Result<Kept, StoreError> {
+        let (messages, events, marks) = fetch!(self, fetch_one, (i64, i64, i64), KEPT)?;
+        let workload = self.workload().await?;
+        Ok(Kept {
+            messages,
+            events,
+            open_dead_letters: workload.failed_turns + workload.failed_deliveries,
+            marks,
+            oldest_message: self.oldest_message().await?,
+        })
+    }
+
     /// What a policy means now.
     pub async fn retention_cuts(&self, policy: &RetentionPolicy) -> Result<Cuts, StoreError> {
         let now = self.now().await?.micros();
