@@ -118,6 +118,10 @@ pub(crate) enum Command {
     /// Keeps something back for a while
     #[command(subcommand)]
     Hold(commands::hold::Command),
+    /// People: who wrote, and the deletion of one person's data
+    #[command(subcommand)]
+    Users(commands::users::Command),
+    Export(commands::export::Args),
     /// How long things are kept, and the removal of what is over
     #[command(subcommand)]
     Retention(commands::retention::Command),

@@ -35,8 +35,8 @@ pub enum Cancelled {
 
 #[derive(Clone, Debug)]
 pub(crate) struct CancelMessage {
-    message: MessageId,
-    reason: String,
+    pub(crate) message: MessageId,
+    pub(crate) reason: String,
 }
 
 pub(crate) const LOOK: &str = "-- cancel: message
@@ -52,7 +52,7 @@ UPDATE responses SET state = 'suppressed', open = FALSE, class = $2, reason = $3
 WHERE message_id = $1 AND state IN ('pending', 'retry')
 RETURNING id";
 
-async fn cancel(tx: &mut Tx<'_>, cancel: &CancelMessage) -> Result<Cancelled, StoreError> {
+pub(crate) async fn cancel(tx: &mut Tx<'_>, cancel: &CancelMessage) -> Result<Cancelled, StoreError> {
     let id = cancel.message.0;
     tx.lock(queue::LOCK, id).await?;
     let Some((state, conversation, seq)) = ask!(tx, fetch_optional, (String, Uuid, i64), LOOK, id)? else {
