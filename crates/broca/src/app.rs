@@ -42,7 +42,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let app = App { config, output, shutdown };
     let ends_itself = matches!(
         cli.command,
-        Command::Up(_) | Command::Worker(_) | Command::Plugin(_) | Command::Demo(_) | Command::Bench(_)
+        Command::Up(_)
+            | Command::Worker(_)
+            | Command::Plugin(_)
+            | Command::Demo(_)
+            | Command::Bench(_)
+            | Command::Export(_)
     );
     if ends_itself {
         app.shutdown.guard(dispatch(&app, cli.command)).await
@@ -78,6 +83,9 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Dlq(command) => commands::dlq::run(app, &command).await,
         Command::Targets(command) => commands::targets::run(app, &command).await,
         Command::Hold(command) => commands::hold::run(app, &command).await,
+        Command::Users(command) => commands::users::run(app, &command).await,
+        Command::Export(args) => commands::export::run(app, &args).await,
+        Command::Retention(command) => commands::retention::run(app, &command).await,
         Command::Replay(args) => commands::replay::run(app, &args).await,
         Command::Demo(args) => commands::demo::run(app, &args).await,
         Command::Bench(args) => commands::bench::run(app, &args).await,

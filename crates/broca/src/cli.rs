@@ -118,6 +118,13 @@ pub(crate) enum Command {
     /// Keeps something back for a while
     #[command(subcommand)]
     Hold(commands::hold::Command),
+    /// People: who wrote, and the deletion of one person's data
+    #[command(subcommand)]
+    Users(commands::users::Command),
+    Export(commands::export::Args),
+    /// How long things are kept, and the removal of what is over
+    #[command(subcommand)]
+    Retention(commands::retention::Command),
     /// Is every message over or on its way? For monitors, and after an outage
     Check(commands::check::Args),
     /// Is this deployment as it should be? After an installation, an upgrade, and in CI

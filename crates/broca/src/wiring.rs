@@ -129,11 +129,13 @@ impl App {
     }
 
     pub(crate) fn janitor_options(&self) -> JanitorOptions {
-        let audit = &self.settings().audit;
+        let (audit, retention) = (&self.settings().audit, &self.settings().retention);
         let overdue = Duration::from_secs(audit.overdue_s);
         JanitorOptions {
             audit_every: (audit.interval_s > 0).then(|| Duration::from_secs(audit.interval_s)),
             limits: AuditLimits { overdue, max_age: self.longest_life(overdue) },
+            retain_every: (retention.interval_s > 0).then(|| Duration::from_secs(retention.interval_s)),
+            retention: retention.policy(),
         }
     }
 

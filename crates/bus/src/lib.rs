@@ -25,5 +25,5 @@ pub use error::BusError;
 pub use job::{Job, ProgressHandle};
 pub use publish::{Acked, Outgoing};
 
-pub use topology::{ApplyOptions, Change, ChangeKind, FieldChange, Topology};
+pub use topology::{ApplyOptions, Change, ChangeKind, FieldChange, StreamLimits, Topology};
 pub use version::{MINIMUM_SERVER, ServerVersion, TESTED_SERVER};

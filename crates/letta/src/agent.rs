@@ -101,6 +101,10 @@ pub trait Agent: Send + Sync + std::fmt::Debug {
     /// Stops whatever runs in a conversation.
     async fn cancel(&self, conversation: &AgentConversation) -> Result<(), Failure>;
 
+    /// Deletes a conversation at the agent, as far as its server does; one that is gone already is deleted. (Letta 0.16.8
+    /// marks it as deleted and shows it no more.)
+    async fn delete_conversation(&self, conversation: &AgentConversation) -> Result<(), Failure>;
+
     /// Asks whether the agent is there and what it can do.
     async fn probe(&self) -> Result<AgentHealth, Failure>;
 }

@@ -42,6 +42,10 @@ impl Agent for EchoAgent {
         Ok(())
     }
 
+    async fn delete_conversation(&self, _conversation: &AgentConversation) -> Result<(), Failure> {
+        Ok(())
+    }
+
     async fn probe(&self) -> Result<AgentHealth, Failure> {
         Ok(AgentHealth { version: "echo".into(), idempotent: true, detail: "answers with the message itself".into() })
     }

@@ -35,15 +35,16 @@ pub enum Cancelled {
 
 #[derive(Clone, Debug)]
 pub(crate) struct CancelMessage {
-    message: MessageId,
-    reason: String,
+    pub(crate) message: MessageId,
+    pub(crate) reason: String,
 }
 
 pub(crate) const LOOK: &str = "-- cancel: message
 SELECT state, conversation_id, seq FROM messages WHERE id = $1";
 
 pub(crate) const END: &str = "-- cancel: end message
-UPDATE messages SET state = 'cancelled', class = $3, reason = $4, finished_at = $5 WHERE id = $1 AND state = $2";
+UPDATE messages SET state = 'cancelled', held_by = NULL, class = $3, reason = $4, finished_at = $5
+WHERE id = $1 AND state = $2";
 
 /// A row that a plugin process takes at this moment is looked at again once that is committed, and left alone.
 pub(crate) const SUPPRESS: &str = "-- cancel: suppress answers
@@ -51,7 +52,7 @@ UPDATE responses SET state = 'suppressed', open = FALSE, class = $2, reason = $3
 WHERE message_id = $1 AND state IN ('pending', 'retry')
 RETURNING id";
 
-async fn cancel(tx: &mut Tx<'_>, cancel: &CancelMessage) -> Result<Cancelled, StoreError> {
+pub(crate) async fn cancel(tx: &mut Tx<'_>, cancel: &CancelMessage) -> Result<Cancelled, StoreError> {
     let id = cancel.message.0;
     tx.lock(queue::LOCK, id).await?;
     let Some((state, conversation, seq)) = ask!(tx, fetch_optional, (String, Uuid, i64), LOOK, id)? else {

@@ -5,6 +5,7 @@
 
 mod check;
 mod original;
+mod retention;
 mod secret;
 mod settings;
 mod show;
@@ -12,6 +13,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use retention::{RetentionSettings, StreamSettings};
 pub(crate) use secret::{Secret, Url};
 pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, Settings, TraceSettings};
 pub(crate) use show::shown;

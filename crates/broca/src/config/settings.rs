@@ -12,7 +12,7 @@ use broca_core::{
 use broca_pipeline::{deliver::DeliveryOptions, worker::WorkerOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, Url};
+use super::{RetentionSettings, Secret, Url};
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) plugins: BTreeMap<Instance, PluginEntry>,
     pub(crate) up: UpSettings,
     pub(crate) audit: AuditSettings,
+    pub(crate) retention: RetentionSettings,
     pub(crate) metrics: MetricsSettings,
     pub(crate) traces: TraceSettings,
     pub(crate) log: LogSettings,
@@ -67,6 +68,7 @@ impl Default for Settings {
             plugins: BTreeMap::new(),
             up: UpSettings::default(),
             audit: AuditSettings::default(),
+            retention: RetentionSettings::default(),
             metrics: MetricsSettings::default(),
             traces: TraceSettings::default(),
             log: LogSettings::default(),

@@ -135,6 +135,13 @@ impl Agent for LettaAgent {
             .map_err(|error| refusal_or_unreachable(&error, "cancel a conversation's run"))
     }
 
+    async fn delete_conversation(&self, conversation: &AgentConversation) -> Result<(), Failure> {
+        match self.http.delete(&["conversations", conversation.as_str()]).await {
+            Err(CallError::Refused(refusal)) if refusal.status == 404 => Ok(()),
+            answer => answer.map_err(|error| refusal_or_unreachable(&error, "delete a conversation")),
+        }
+    }
+
     async fn probe(&self) -> Result<AgentHealth, Failure> {
         let health: Health = self
             .http

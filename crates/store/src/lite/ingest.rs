@@ -21,7 +21,9 @@ pub(crate) const NOW: &str = concat!("-- ingest: now\nSELECT ", now!(), ", EXIST
 pub(crate) const SEEN: &str = "-- ingest: events seen before
 SELECT j.key + 1, m.id
 FROM json_each($1) j
-JOIN messages m ON m.instance = j.value ->> 'instance' AND m.event_id = j.value ->> 'event'";
+JOIN messages m ON m.instance = j.value ->> 'instance' AND m.event_id = j.value ->> 'event'
+UNION ALL
+SELECT j.key + 1, g.message_id FROM json_each($1) j JOIN past_messages g ON g.key = unhex(j.value ->> 'key')";
 
 pub(crate) const PROFILES: &str = "-- ingest: known people
 SELECT j.key AS k, x.id, x.user_id, x.username, x.display_name, x.metadata, x.last_active
@@ -102,8 +104,10 @@ async fn known_people(conn: &mut SqliteConnection, people: &[Person<'_>]) -> Res
 }
 
 async fn seen_events(conn: &mut SqliteConnection, entries: &[Entry<'_>]) -> Result<HashMap<i64, Uuid>, StoreError> {
-    let events =
-        batch(entries, |e| json!({"instance": e.message.instance.as_str(), "event": e.message.incoming.event_id}));
+    let events = batch(
+        entries,
+        |e| json!({"instance": e.message.instance.as_str(), "event": e.message.incoming.event_id, "key": hex(e.event_key)}),
+    );
     let seen: Vec<(i64, Uuid)> = sqlx::query_as(SEEN).bind(events).fetch_all(conn).await?;
     Ok(seen.into_iter().collect())
 }

@@ -159,9 +159,10 @@ async fn what_is_over_is_left_alone(home: Home) {
 
     let message = accept(&home, "carol", 1).await[0];
     home.sql("UPDATE conversations SET head = tail WHERE head < tail").await;
-    home.sql(&format!("UPDATE messages SET state = 'held' WHERE id = {}", home.id(message.0))).await;
+    home.sql(&format!("UPDATE messages SET state = 'held', held_by = id WHERE id = {}", home.id(message.0))).await;
     assert_eq!(cancel(&home, message).await, Cancelled::Message);
     assert!(at_rest(&home).await);
+    assert_eq!(home.number("SELECT count(*) FROM messages WHERE held_by IS NOT NULL").await, 0);
 }
 
 async fn an_answer_that_waits_is_suppressed(home: Home) {
