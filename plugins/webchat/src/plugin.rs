@@ -37,7 +37,8 @@ impl WebchatPlugin {
     /// # Errors
     /// [`PluginError::Settings`] says which key does not fit.
     pub fn new(settings: WebchatSettings) -> Result<Self, PluginError> {
-        let side = match settings.mode {
+        let mode = settings.mode.unwrap_or(if settings.client.is_some() { Mode::Client } else { Mode::Server });
+        let side = match mode {
             Mode::Client => {
                 let client = settings.client.ok_or_else(|| {
                     wrong("client is missing: mode = \"client\" needs client.api_url and client.api_key")

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WebchatSettings {
-    /// `client`: fetch messages from a web chat bridge that stands elsewhere. `server`: be the bridge.
-    pub mode: Mode,
+    /// `client`: fetch messages from a web chat bridge that stands elsewhere. `server`: be the bridge. Without it, client
+    /// where `client` is set.
+    #[serde(default)]
+    pub mode: Option<Mode>,
     /// Where that bridge is; for `mode = "client"`.
     #[serde(default)]
     pub client: Option<ClientSettings>,
@@ -242,7 +244,7 @@ impl ClientSettings {
 }
 
 impl ServerSettings {
-    /// What the schema does not say.
+    /// What the schema does not say; keys are read when it runs.
     pub(crate) fn check(&self) -> Result<(), PluginError> {
         if self.file.is_none() {
             return Err(wrong("server.file is missing: name a file in a folder that outlives the process"));
@@ -258,19 +260,19 @@ impl ServerSettings {
                 )));
             }
         }
-        if matches!((self.api_key()?, self.admin_key()?), (Some(api), Some(admin)) if api.expose_secret() == admin.expose_secret())
-        {
-            return Err(wrong("server.api_key and server.admin_key are the same: whoever has one would have both"));
-        }
         Ok(())
     }
 
-    pub(crate) fn api_key(&self) -> Result<Option<SecretString>, PluginError> {
-        self.api_key.as_ref().map(|key| long_enough("server.api_key", key)).transpose()
-    }
-
-    pub(crate) fn admin_key(&self) -> Result<Option<SecretString>, PluginError> {
-        self.admin_key.as_ref().map(|key| long_enough("server.admin_key", key)).transpose()
+    /// The API key and the admin key, read now.
+    pub(crate) fn keys(&self) -> Result<(Option<SecretString>, Option<SecretString>), PluginError> {
+        let key = |name: &str, key: &Option<Secret>| key.as_ref().map(|key| long_enough(name, key)).transpose();
+        let (api, admin) = (key("server.api_key", &self.api_key)?, key("server.admin_key", &self.admin_key)?);
+        match (&api, &admin) {
+            (Some(a), Some(b)) if a.expose_secret() == b.expose_secret() => {
+                Err(wrong("server.api_key and server.admin_key are the same: whoever has one would have both"))
+            }
+            _ => Ok((api, admin)),
+        }
     }
 }
 

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Router,
     body::Bytes,
-    extract::{ConnectInfo, DefaultBodyLimit, Query, Request, State},
+    extract::{
+        ConnectInfo, DefaultBodyLimit, Query, Request, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -130,11 +133,13 @@ fn check(action: &str, method: &Method) -> Result<(), Refused> {
 async fn act(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Query(asked): Query<Asked>,
+    asked: Result<Query<Asked>, QueryRejection>,
     method: Method,
     headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    // What cannot be read has no action, and is counted as such.
+    let Query(asked) = asked.unwrap_or_default();
     let origin = door::allowed_origin(&shared, &headers).and_then(|origin| HeaderValue::from_str(origin).ok());
     let role = role_of(&asked.action);
     let mut response = if method == Method::OPTIONS {
@@ -164,7 +169,7 @@ async fn answer(
     asked: Asked,
     method: Method,
     headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refused> {
     // Whoever tries names out is counted, too.
     let caller = door::admit(&shared, &headers, peer, role_of(&asked.action).unwrap_or(Role::Public))?;

@@ -22,9 +22,10 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(ctx: Context, settings: ServerSettings, store: Arc<Store>) -> Result<Self, PluginError> {
+        let (api_key, admin_key) = settings.keys()?;
         Ok(Self {
-            api_key: Key::new(settings.api_key()?.as_ref()),
-            admin_key: Key::new(settings.admin_key()?.as_ref()),
+            api_key: Key::new(api_key.as_ref()),
+            admin_key: Key::new(admin_key.as_ref()),
             limits: Limits::default(),
             requests: Semaphore::new(settings.max_requests),
             streams: Arc::new(Semaphore::new(settings.max_streams)),
