@@ -14,7 +14,7 @@ class Chat {
       sent: (message, taken) => this.sent(message, taken),
       waits: (message, error) => this.waits(message, error),
       failed: (message, error) => this.mine.get(message.client)?.shown.note(error.message, "failed", () => this.say(message.text)),
-      response: (response) => this.response(response),
+      response: (response) => this.heard(response),
       ended: (ended) => this.ended(ended),
     });
   }
@@ -86,15 +86,25 @@ class Chat {
   sent(message, taken) {
     const entry = this.mine.get(message.client);
     entry.id = taken.message_id;
-    entry.shown.note("Sent", "sent");
     // The answer may have been faster.
-    if (!this.responses.has(taken.message_id)) this.open.add(taken.message_id);
+    const isAnswered = this.responses.has(taken.message_id);
+    entry.shown.note(isAnswered ? "" : "Sent", isAnswered ? "answered" : "sent");
+    if (!isAnswered) this.open.add(taken.message_id);
     this.view.wait(this.open.size > 0);
   }
 
   waits(message, error) {
     const words = error.status === 429 ? "Too many messages; this one is sent in a moment" : "Waiting for a connection…";
     this.mine.get(message.client)?.shown.note(words, "waiting");
+  }
+
+  // An answer to what was written in another tab comes after its message.
+  async heard(response) {
+    const isOurs = [...this.mine.values()].some((entry) => entry.id === response.message_id);
+    if (!isOurs && response.message_id !== null && this.link.queue.length === 0) {
+      await this.link.conversation().then((conversation) => this.fill(conversation), () => {});
+    }
+    this.response(response);
   }
 
   response(response) {

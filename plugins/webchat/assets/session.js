@@ -37,7 +37,14 @@ class Session {
     } catch {}
   }
 
+  // Another tab of the same person has its own messages to send.
+  refresh() {
+    const kept = this.read().outbox;
+    if (Array.isArray(kept)) this.outbox = kept;
+  }
+
   add(text) {
+    this.refresh();
     const message = { client: random(22), text, at: Date.now() };
     this.outbox.push(message);
     this.write();
@@ -45,6 +52,7 @@ class Session {
   }
 
   done(client) {
+    this.refresh();
     this.outbox = this.outbox.filter((message) => message.client !== client);
     this.write();
   }

@@ -49,7 +49,7 @@ class View {
     const hint = element("p", { class: "hint" }, "Enter sends, Shift + Enter begins a new line");
     this.panel = element("section", { class: "panel", "aria-labelledby": "broca-title" },
       this.header, element("div", { class: "middle" }, this.log, this.latest), element("footer", {}, this.form, hint));
-    this.greeting = element("li", { class: "greeting" }, element("p", {}, options.greeting));
+    this.greeting = element("li", { class: "greeting" }, icon("chat"), element("p", {}, options.greeting));
     this.log.append(this.greeting, this.answering);
     root.append(this.panel);
     this.listen();
@@ -62,6 +62,12 @@ class View {
       if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), this.submit());
     });
     this.log.addEventListener("scroll", () => (this.latest.hidden = this.isAtEnd()), { passive: true });
+    // A phone's keyboard comes and goes; whoever reads the end goes on reading it.
+    let height = 0;
+    new ResizeObserver(() => {
+      if (this.log.scrollHeight - this.log.scrollTop - height < 60) this.toEnd();
+      height = this.log.clientHeight;
+    }).observe(this.log);
     this.latest.addEventListener("click", () => (this.toEnd(), this.box.focus()));
   }
 

@@ -61,3 +61,20 @@ async fn a_message_that_was_not_sent_survives_a_reload() {
     scene.serve().await;
     scene.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_in_another_tab_comes_with_its_answer() {
+    let scene = Scene::start().await;
+    scene.open().await;
+    let first = scene.say("here").await;
+    scene.answer(first, "to here").await;
+    scene.browser.until("all('.theirs:not(.answering)').length === 1").await;
+    let elsewhere = "return fetch('api/v1/?action=messages', {method: 'POST', body: JSON.stringify({session_id: \
+        JSON.parse(localStorage[Object.keys(localStorage)[0]]).session, message: 'elsewhere'})}).then((r) => r.status)";
+    assert_eq!(scene.browser.run(elsewhere).await, 200);
+    let second = scene.accepted("elsewhere").await;
+    scene.answer(second, "to elsewhere").await;
+    scene.browser.until("all('.theirs:not(.answering)').length === 2").await;
+    assert_eq!(scene.said().await, ["here", "to here", "elsewhere", "to elsewhere"]);
+    scene.close().await;
+}

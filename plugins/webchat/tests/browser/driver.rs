@@ -173,7 +173,7 @@ impl Drop for Browser {
     fn drop(&mut self) {
         if let Some(pid) = self.driver.id() {
             let group = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-            drop(nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL));
+            nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).ok();
         }
     }
 }

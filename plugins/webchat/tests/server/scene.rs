@@ -58,9 +58,10 @@ impl Scene {
 
     /// Ends it where it stands and starts another on the same file and the same pipeline.
     pub(crate) async fn killed_and_started(self) -> Self {
-        let Self { pipeline, plugin, hosted, folder, more, .. } = self;
+        let Self { pipeline, plugin, hosted, folder, more, http } = self;
         hosted.kill().await;
-        drop(plugin);
+        // What a connection of a killed process would hold, too.
+        drop((plugin, http));
         Self::on(pipeline, folder, more).await
     }
 
