@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use broca_pipeline::crash::CrashPoint;
 use broca_tests::{Database, Process, Rig, RigOptions, eventually};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -115,9 +116,7 @@ async fn postgres() {
 }
 
 /// The bridge is this plugin as a server, whose route only listens; a second instance fetches from it as a client.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_is_killed_in_mid_flight() {
-    let address = free_address().await;
+fn with_bridge(address: std::net::SocketAddr) -> RigOptions {
     let more = format!(
         r#"[plugins.visitors]
 plugin = "webchat"
@@ -134,8 +133,13 @@ instance = "webchat"
 mode = "listen"
 "#
     );
-    let options = RigOptions { settings: settings(address) + &more, ..RigOptions::new(Database::Sqlite) };
-    let rig = Rig::start(options).await;
+    RigOptions { settings: settings(address) + &more, ..RigOptions::new(Database::Sqlite) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_killed_in_mid_flight() {
+    let address = free_address().await;
+    let rig = Rig::start(with_bridge(address)).await;
     let _worker = rig.worker("worker");
     let mut bridge = run(&rig, "webchat");
     let mut client = run(&rig, "visitors");
@@ -154,6 +158,60 @@ mode = "listen"
     }
     each_is_answered_once(&page, &said).await;
     drop((client, bridge));
+}
+
+/// Where a plugin process may end between two durable points.
+const POINTS: [CrashPoint; 4] =
+    [CrashPoint::Ingested, CrashPoint::DeliveryBegun, CrashPoint::PlatformSent, CrashPoint::DeliveryFinished];
+
+async fn ends_at_each_point(instance: &str, options: impl Fn(std::net::SocketAddr) -> RigOptions) {
+    for point in POINTS {
+        let address = free_address().await;
+        let rig = Rig::start(options(address)).await;
+        let _worker = rig.worker("worker");
+        let marker = rig.folder().join("crashed");
+        let env = [("BROCA_CRASH_AT", point.name()), ("BROCA_CRASH_ONCE", marker.to_str().unwrap())];
+        let mut plugin = rig.spawn(instance, &["plugin", "run", instance], &env);
+        let other = (instance != "webchat").then(|| run(&rig, "webchat"));
+        let page = Page::new(address, "session_mdwj6vj5_okiiczierw");
+        let said: Vec<String> = (0..3).map(|number| format!("m{number:02}")).collect();
+        let mut taken = 0;
+        eventually(&format!("every message is answered after an end at {}", point.name()), PATIENCE, || {
+            if plugin.has_ended().is_some() {
+                plugin = run(&rig, instance);
+            }
+            let (page, said) = (page.clone(), said.clone());
+            let next = said.get(taken).cloned();
+            let answered = async move {
+                match next {
+                    Some(text) => (page.is_taken(&text).await, false),
+                    None => (false, page.answers().await.len() >= said.len()),
+                }
+            };
+            let (took, done) = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(answered));
+            taken += usize::from(took);
+            async move { done }
+        })
+        .await;
+        assert!(marker.exists(), "nothing came to {}", point.name());
+        eventually("nothing is amiss", PATIENCE, || async { rig.is_sound().is_ok() }).await;
+        each_is_answered_once(&page, &said).await;
+        drop((plugin, other));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_ends_at_each_point() {
+    ends_at_each_point("webchat", |address| RigOptions {
+        settings: settings(address),
+        ..RigOptions::new(Database::Sqlite)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_ends_at_each_point() {
+    ends_at_each_point("visitors", with_bridge).await;
 }
 
 /// The broker is away for a while: the page is told that its message is taken, because the database has it.

@@ -34,6 +34,7 @@ function hidden(text) {
 class View {
   constructor(root, options, acts) {
     this.acts = acts;
+    this.follows = true;
     this.options = options;
     this.log = element("ol", { class: "log", role: "log", "aria-live": "polite", "aria-relevant": "additions", "aria-label": "Conversation", tabindex: "0" });
     this.state = element("p", { class: "state", role: "status" });
@@ -61,13 +62,12 @@ class View {
     this.box.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), this.submit());
     });
-    this.log.addEventListener("scroll", () => (this.latest.hidden = this.isAtEnd()), { passive: true });
+    this.log.addEventListener("scroll", () => {
+      this.follows = this.isAtEnd();
+      this.latest.hidden = this.follows;
+    }, { passive: true });
     // A phone's keyboard comes and goes; whoever reads the end goes on reading it.
-    let height = 0;
-    new ResizeObserver(() => {
-      if (this.log.scrollHeight - this.log.scrollTop - height < 60) this.toEnd();
-      height = this.log.clientHeight;
-    }).observe(this.log);
+    new ResizeObserver(() => this.follows && this.toEnd()).observe(this.log);
     this.latest.addEventListener("click", () => (this.toEnd(), this.box.focus()));
   }
 
@@ -91,6 +91,7 @@ class View {
   }
 
   toEnd() {
+    this.follows = true;
     this.log.scrollTop = this.log.scrollHeight;
   }
 

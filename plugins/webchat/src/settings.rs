@@ -97,6 +97,10 @@ pub struct ServerSettings {
     #[serde(default = "five_hundred")]
     #[schemars(range(min = 10, max = 100_000))]
     pub max_entries: usize,
+    /// MiB of texts that are kept at most; the same make room.
+    #[serde(default = "mib")]
+    #[schemars(range(min = 1, max = 65_536))]
+    pub max_mib: usize,
     /// Characters in one message at most.
     #[serde(default = "message_chars")]
     #[schemars(range(min = 1, max = 65_536))]
@@ -109,6 +113,10 @@ pub struct ServerSettings {
     #[serde(default = "streams")]
     #[schemars(range(min = 1, max = 100_000))]
     pub max_streams: usize,
+    /// The same, of one address.
+    #[serde(default = "streams_of_one")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_streams_per_address: usize,
     /// How often in a minute.
     #[serde(default)]
     pub per_minute: PerMinute,
@@ -178,6 +186,10 @@ fn five_hundred() -> usize {
     500
 }
 
+fn mib() -> usize {
+    256
+}
+
 fn message_chars() -> usize {
     10_000
 }
@@ -188,6 +200,10 @@ fn requests() -> usize {
 
 fn streams() -> usize {
     2_000
+}
+
+fn streams_of_one() -> usize {
+    100
 }
 
 fn title() -> String {
@@ -211,9 +227,11 @@ impl Default for ServerSettings {
             keep_days: month(),
             max_sessions: ten_thousand(),
             max_entries: five_hundred(),
+            max_mib: mib(),
             max_message_chars: message_chars(),
             max_requests: requests(),
             max_streams: streams(),
+            max_streams_per_address: streams_of_one(),
             per_minute: PerMinute::default(),
             title: title(),
             greeting: greeting(),

@@ -138,19 +138,28 @@ impl Session {
         self.last_active = self.last_active.max(at);
     }
 
-    /// The oldest make room.
-    fn trim(&mut self, max_entries: usize) {
+    /// Bytes of its texts.
+    fn bytes(&self) -> usize {
+        let said = self.said.values().map(|said| said.text.len());
+        said.chain(self.told.values().map(|told| told.text.len())).sum()
+    }
+
+    /// The oldest make room; gives the bytes of their texts, and the keys of answers.
+    fn trim(&mut self, max_entries: usize) -> (usize, Vec<String>) {
+        let (mut bytes, mut keys) = (0, Vec::new());
         while self.said.len() + self.told.len() > max_entries {
             let said = self.said.first_key_value().map(|(id, _)| *id).unwrap_or(u64::MAX);
             let told = self.told.first_key_value().map(|(id, _)| *id).unwrap_or(u64::MAX);
             if said < told {
-                self.said.remove(&said);
+                bytes += self.said.remove(&said).map_or(0, |said| said.text.len());
                 self.ended.remove(&said);
                 self.handed.remove(&said);
-            } else {
-                self.told.remove(&told);
+            } else if let Some(told) = self.told.remove(&told) {
+                bytes += told.text.len();
+                keys.push(told.key);
             }
         }
+        (bytes, keys)
     }
 }
 
@@ -162,6 +171,8 @@ pub(super) struct Book {
     keys: HashMap<String, u64>,
     next: u64,
     last_at: Timestamp,
+    /// Of texts.
+    pub(super) bytes: usize,
     max_entries: usize,
 }
 
@@ -173,6 +184,7 @@ impl Book {
             keys: HashMap::new(),
             next: 1,
             last_at: Timestamp(0),
+            bytes: 0,
             max_entries,
         }
     }
@@ -206,8 +218,11 @@ impl Book {
                 self.used(said.id, said.at);
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.touch(said.at);
-                    session.said.insert(said.id, said);
-                    session.trim(self.max_entries);
+                    self.bytes += said.text.len();
+                    let before = session.said.insert(said.id, said);
+                    self.bytes -= before.map_or(0, |said| said.text.len());
+                    let (bytes, keys) = session.trim(self.max_entries);
+                    self.forget(bytes, keys);
                 }
             }
             Change::Told { session, told } => {
@@ -215,8 +230,11 @@ impl Book {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.touch(told.at);
                     self.keys.insert(told.key.clone(), told.id);
-                    session.told.insert(told.id, told);
-                    session.trim(self.max_entries);
+                    self.bytes += told.text.len();
+                    let before = session.told.insert(told.id, told);
+                    self.bytes -= before.map_or(0, |told| told.text.len());
+                    let (bytes, keys) = session.trim(self.max_entries);
+                    self.forget(bytes, keys);
                 }
             }
             Change::Ended { session, id, state } => {
@@ -233,11 +251,19 @@ impl Book {
                 }
             }
             Change::Removed { session } => {
-                for told in self.sessions.remove(&session).into_iter().flat_map(|session| session.told.into_values()) {
-                    self.keys.remove(&told.key);
+                if let Some(session) = self.sessions.remove(&session) {
+                    let bytes = session.bytes();
+                    self.forget(bytes, session.told.into_values().map(|told| told.key).collect());
                 }
             }
             Change::Config(config) => self.config = config,
+        }
+    }
+
+    fn forget(&mut self, bytes: usize, keys: Vec<String>) {
+        self.bytes -= bytes;
+        for key in keys {
+            self.keys.remove(&key);
         }
     }
 
@@ -318,7 +344,7 @@ mod tests {
         for change in [session(), said(1), told(2, 1), Change::Removed { session: "s".into() }] {
             book.apply(change);
         }
-        assert!(book.sessions.is_empty() && book.answer("k2").is_none());
+        assert!(book.sessions.is_empty() && book.answer("k2").is_none() && book.bytes == 0);
         assert_eq!(book.next_id(), 3);
         assert!(book.stamp(Timestamp(0)) > Timestamp(2));
     }
@@ -329,7 +355,8 @@ mod tests {
         book.apply(session());
         (1..=30).for_each(|id| book.apply(if id % 2 == 1 { said(id) } else { told(id, id - 1) }));
         let session = &book.sessions["s"];
-        assert_eq!((session.said.len(), session.told.len()), (5, 5));
+        assert_eq!((session.said.len(), session.told.len(), book.keys.len()), (5, 5, 5));
+        assert_eq!((session.bytes(), book.bytes), (5 * 2 + 5 * 3, 5 * 2 + 5 * 3));
         assert!(session.said.contains_key(&29) && session.told.contains_key(&30));
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -54,6 +54,48 @@ impl Limits {
     }
 }
 
+/// Places that are taken for longer than a request: so many, and so many of one address.
+#[derive(Debug)]
+pub(super) struct Seats {
+    taken: Mutex<HashMap<IpAddr, usize>>,
+    max: usize,
+    max_of_one: usize,
+}
+
+impl Seats {
+    pub(super) fn new(max: usize, max_of_one: usize) -> Arc<Self> {
+        Arc::new(Self { taken: Mutex::default(), max, max_of_one })
+    }
+
+    /// A seat until it is dropped; `None` when there is none.
+    pub(super) fn take(self: &Arc<Self>, who: IpAddr) -> Option<Seat> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = taken.values().sum::<usize>() >= self.max;
+        let of_one = taken.get(&who).copied().unwrap_or(0);
+        if is_full || of_one >= self.max_of_one {
+            return None;
+        }
+        taken.insert(who, of_one + 1);
+        Some(Seat { seats: self.clone(), who })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Seat {
+    seats: Arc<Seats>,
+    who: IpAddr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken.get_mut(&self.who) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(taken.remove(&self.who)),
+        }
+    }
+}
+
 /// A household has a network of IPv6 addresses, not one.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -89,6 +131,18 @@ mod tests {
             .count();
         assert_eq!(admitted, MAX_WINDOWS + 10);
         assert!(limits.windows.lock().unwrap().len() <= MAX_WINDOWS + 1);
+    }
+
+    #[test]
+    fn one_does_not_take_all_seats() {
+        let seats = Seats::new(3, 2);
+        let [a, b] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+        let of_a = [seats.take(a), seats.take(a), seats.take(a)];
+        assert!(of_a[1].is_some() && of_a[2].is_none());
+        let of_b = seats.take(b).unwrap();
+        assert!(seats.take(b).is_none(), "all three are taken");
+        drop((of_a, of_b));
+        assert!(seats.take(b).is_some() && seats.taken.lock().unwrap().is_empty());
     }
 
     #[test]

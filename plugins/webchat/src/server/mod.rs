@@ -33,7 +33,7 @@ use tokio::{net::TcpListener, sync::OnceCell};
 use crate::{settings::ServerSettings, wire::is_session_id};
 use journal::JournalError;
 use shared::Shared;
-use store::{Store, Visitor};
+use store::{Bounds, Store, Visitor};
 
 /// How often sessions that are too old are looked for.
 const TIDY: Duration = Duration::from_secs(600);
@@ -60,9 +60,10 @@ impl Server {
 
     async fn store(&self) -> Result<&Arc<Store>, JournalError> {
         let open = || async {
-            let ServerSettings { max_entries, max_sessions, .. } = self.settings;
+            let ServerSettings { max_entries: entries, max_sessions: sessions, max_mib, .. } = self.settings;
+            let bounds = Bounds { sessions, entries, bytes: max_mib << 20 };
             let file = self.settings.file.clone().unwrap_or_default();
-            let opened = tokio::task::spawn_blocking(move || Store::open(&file, max_entries, max_sessions)).await;
+            let opened = tokio::task::spawn_blocking(move || Store::open(&file, bounds)).await;
             let gone = |error: tokio::task::JoinError| JournalError::Io {
                 path: "the file of chats".to_owned(),
                 error: std::io::Error::other(error),

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use broca_plugin::{Context, PluginError};
 use tokio::sync::Semaphore;
 
-use super::{keys::Key, limits::Limits, store::Store};
+use super::{
+    keys::Key,
+    limits::{Limits, Seats},
+    store::Store,
+};
 use crate::settings::ServerSettings;
 
 #[derive(Debug)]
@@ -17,7 +21,7 @@ pub(super) struct Shared {
     pub(super) admin_key: Key,
     pub(super) limits: Limits,
     pub(super) requests: Semaphore,
-    pub(super) streams: Arc<Semaphore>,
+    pub(super) streams: Arc<Seats>,
 }
 
 impl Shared {
@@ -28,7 +32,7 @@ impl Shared {
             admin_key: Key::new(admin_key.as_ref()),
             limits: Limits::default(),
             requests: Semaphore::new(settings.max_requests),
-            streams: Arc::new(Semaphore::new(settings.max_streams)),
+            streams: Seats::new(settings.max_streams, settings.max_streams_per_address),
             ctx,
             settings,
             store,

@@ -19,7 +19,17 @@ pub(super) struct Store {
     lines: Lines,
     /// Pages that listen, by session; the number is that of the change.
     listeners: Mutex<HashMap<String, watch::Sender<u64>>>,
-    max_sessions: usize,
+    bounds: Bounds,
+}
+
+/// How much is kept at most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) sessions: usize,
+    /// Of one session.
+    pub(super) entries: usize,
+    /// Of texts.
+    pub(super) bytes: usize,
 }
 
 impl std::fmt::Debug for Store {
@@ -54,14 +64,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Store {
-    pub(super) fn open(path: &Path, max_entries: usize, max_sessions: usize) -> Result<Self, JournalError> {
-        let (book, writer) = journal::open(path, max_entries)?;
+    pub(super) fn open(path: &Path, bounds: Bounds) -> Result<Self, JournalError> {
+        let (book, writer) = journal::open(path, bounds.entries)?;
         let book = Arc::new(Mutex::new(book));
         let snapshot = book.clone();
         let lines = writer
             .start(Arc::new(move || lock(&snapshot).changes()))
             .map_err(|error| JournalError::Io { path: path.display().to_string(), error })?;
-        Ok(Self { book, lines, listeners: Mutex::default(), max_sessions })
+        Ok(Self { book, lines, listeners: Mutex::default(), bounds })
     }
 
     /// Looks at the book.
@@ -108,10 +118,7 @@ impl Store {
                 outcome = (said.id, said.at, false);
                 return Vec::new();
             }
-            let mut changes = Vec::new();
-            if known.is_none() {
-                changes.extend(room(book, self.max_sessions));
-            }
+            let mut changes = room(book, self.bounds, &visitor.session);
             let (id, at) = (book.next_id(), book.stamp(SystemClock.now()));
             outcome = (id, at, is_new_user);
             changes.push(session(visitor, at));
@@ -143,10 +150,7 @@ impl Store {
                 return Vec::new();
             }
             let message = known.and_then(message);
-            let mut changes = Vec::new();
-            if known.is_none() {
-                changes.extend(room(book, self.max_sessions));
-            }
+            let mut changes = room(book, self.bounds, &visitor.session);
             let (id, at) = (book.next_id(), book.stamp(SystemClock.now()));
             outcome = (id, at);
             if !book.sessions.contains_key(&visitor.session) {
@@ -231,17 +235,22 @@ fn session(visitor: &Visitor, at: Timestamp) -> Change {
     Change::Session { session, uid, address, at }
 }
 
-/// What has to go before one more session fits: a tenth at once, so that this is not done for each.
-fn room(book: &Book, max_sessions: usize) -> Vec<Change> {
-    if book.sessions.len() < max_sessions {
+/// What has to go before one more entry of `guest` fits: a tenth at once, so that this is not done for each. First those
+/// that were inactive the longest, and whose pages have everything.
+fn room(book: &Book, bounds: Bounds, guest: &str) -> Vec<Change> {
+    let is_new = !book.sessions.contains_key(guest);
+    if book.bytes < bounds.bytes && (book.sessions.len() < bounds.sessions || !is_new) {
         return Vec::new();
     }
-    let mut by_age: Vec<_> = book.sessions.iter().map(|(name, session)| (session.last_active, name)).collect();
+    let others = book.sessions.iter().filter(|(name, _)| *name != guest);
+    let mut by_age: Vec<_> =
+        others.map(|(name, session)| (session.has_undelivered(), session.last_active, name)).collect();
     by_age.sort_unstable();
-    let gone = by_age.into_iter().take(max_sessions / 10 + 1);
+    let gone = by_age.into_iter().take(book.sessions.len() / 10 + 1);
     tracing::warn!(
-        max_sessions,
-        "as many sessions as fit: the oldest tenth is forgotten; server.max_sessions is the limit"
+        sessions = book.sessions.len(),
+        bytes = book.bytes,
+        "as much as is kept: the oldest tenth is forgotten; the limits are server.max_sessions and server.max_mib"
     );
-    gone.map(|(_, name)| Change::Removed { session: name.clone() }).collect()
+    gone.map(|(.., name)| Change::Removed { session: name.clone() }).collect()
 }

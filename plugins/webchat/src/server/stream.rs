@@ -10,12 +10,13 @@ use axum::response::{
 use futures::stream;
 use serde_json::json;
 use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
+    sync::watch,
     time::{Instant, timeout},
 };
 
 use super::{
     api::Call,
+    limits::{Seat, network},
     public::{look, number, response},
     reply::Refused,
     shared::Shared,
@@ -36,8 +37,8 @@ pub(super) fn listen(call: Call) -> Result<Response, Refused> {
     // The browser's own word, when it reconnects by itself, is the newer one.
     let header = call.headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let after = number(header.or(call.asked.after.as_deref()))?;
-    let room = call.shared.streams.clone().try_acquire_owned();
-    let room = room.map_err(|_| Refused::unavailable("Too many pages listen: ask for responses instead"))?;
+    let seat = call.shared.streams.take(network(call.caller.address));
+    let seat = seat.ok_or_else(|| Refused::unavailable("Too many pages listen: ask for responses instead"))?;
     let listener = Listener {
         changed: call.shared.store.listen(&session),
         shared: call.shared,
@@ -47,7 +48,7 @@ pub(super) fn listen(call: Call) -> Result<Response, Refused> {
         is_first: true,
         distance: FIRST_LOOK,
         until: Instant::now() + LONGEST,
-        _room: room,
+        _seat: seat,
     };
     let events = stream::unfold((listener, Vec::new().into_iter()), next);
     let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
@@ -66,7 +67,7 @@ struct Listener {
     is_first: bool,
     distance: Duration,
     until: Instant,
-    _room: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 type Waiting = std::vec::IntoIter<Event>;

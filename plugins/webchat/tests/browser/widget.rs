@@ -17,7 +17,7 @@ async fn site(attributes: &'static str) -> (String, tokio::sync::oneshot::Sender
     tokio::spawn(async move {
         let chat = known.await.unwrap();
         let page = format!(
-            "<!doctype html><html lang=en><title>The bakery</title><style>button {{ display: none }} * {{ color: red; font-size: 40px }} \
+            "<!doctype html><html lang=en><meta name=viewport content='width=device-width'><title>The bakery</title><style>button {{ display: none }} * {{ color: red; font-size: 40px }} \
              body {{ font-family: Georgia, serif; margin: 3rem; background: #fdf6ec }} h1, p {{ color: #4a2c17; max-width: 34rem }} p {{ font-size: 20px }}</style>\
              <h1>Fresh bread, every morning</h1><p>Our ovens are lit at four. Come by before noon, or order ahead and pick up until six.</p>\
              <a href='#order'>Order</a><script src='{chat}chat.js' {attributes}></script></html>"

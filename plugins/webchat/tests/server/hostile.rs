@@ -164,3 +164,19 @@ async fn a_flood_is_taken_or_refused_and_nothing_breaks() {
     assert_eq!(scene.pipeline.seen().accepted.len(), taken, "who was told so is accepted, and nobody else");
     scene.say("afterwards").await;
 }
+
+#[tokio::test]
+async fn what_is_kept_is_bounded() {
+    let scene = Scene::with(json!({"max_mib": 1, "max_message_chars": 60000})).await;
+    let long = "x".repeat(60_000);
+    for number in 0..40 {
+        let body = json!({"session_id": format!("session_long_{number}"), "message": long});
+        ok(scene.post("messages", &body)).await;
+    }
+    assert_eq!(scene.pipeline.seen().accepted.len(), 40, "all of it is the pipeline's");
+    let file = scene.folder.path().join("chats.jsonl");
+    let scene = scene.killed_and_started().await;
+    assert!(std::fs::metadata(file).unwrap().len() < (1 << 20) + 200_000);
+    let last = ok(scene.get("action=conversation&session_id=session_long_39")).await;
+    assert_eq!(last["messages"].as_array().unwrap().len(), 1, "the oldest went");
+}
