@@ -184,3 +184,24 @@ need_promtool() {
   rm -rf "$work"
   printf '%s\n' "$own"
 }
+
+# Makes sure of Chromium and chromedriver, which the tests of the web page drive; prints the driver's path. Both are of one
+# version, so they come together.
+need_chromedriver() {
+  local driver
+  driver=${BROCA_CHROMEDRIVER:-$(command -v chromedriver || true)}
+  if [ -z "$driver" ] && [ "$(id -u)" -eq 0 ] && have apt-get; then
+    say "installing Chromium (apt-get install chromium chromium-driver)"
+    {
+      DEBIAN_FRONTEND=noninteractive apt-get update -q
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium chromium-driver
+    } >&2 || fail "apt-get could not install chromium and chromium-driver" "install Chromium and chromedriver by hand"
+    driver=$(command -v chromedriver || true)
+  fi
+  if [ -z "$driver" ] || [ ! -x "$driver" ]; then
+    fail "chromedriver is missing (the tests of the web page drive a real Chromium)" \
+      "on Debian and Ubuntu: apt-get install -y chromium chromium-driver" \
+      "or set BROCA_CHROMEDRIVER, and BROCA_CHROMIUM where the browser is not on the PATH"
+  fi
+  printf '%s\n' "$driver"
+}

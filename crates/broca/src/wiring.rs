@@ -167,6 +167,11 @@ impl App {
         let socket = std::path::absolute(&self.settings().data_dir)?.join(format!("{instance}.sock"));
         Ok(vec![("socket", socket.display().to_string())])
     }
+
+    pub(crate) fn webchat_defaults(&self, instance: &Instance) -> Result<Vec<(&'static str, String)>, Failure> {
+        let file = std::path::absolute(&self.settings().data_dir)?.join(format!("{instance}.chats.jsonl"));
+        Ok(vec![("server.file", file.display().to_string())])
+    }
 }
 
 /// The database of a data folder.
