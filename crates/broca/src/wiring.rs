@@ -5,7 +5,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use broca_admin::{janitor::JanitorOptions, status::StatusError};
 use broca_bus::{Auth, Bus, BusError, BusOptions};
 use broca_core::{Instance, route::Routes};
-use broca_pipeline::{PipelineError, deliver::DeliveryOptions, sweep::SweepOptions, worker::WorkerOptions};
+use broca_pipeline::{
+    PipelineError, deliver::DeliveryOptions, events::EventOptions, sweep::SweepOptions, worker::WorkerOptions,
+};
 use broca_plugin_cli::CliSettings;
 use broca_store::{AuditLimits, Store, StoreError, StoreOptions};
 use secrecy::SecretString;
@@ -123,6 +125,11 @@ impl App {
         }
     }
 
+    pub(crate) fn event_options(&self) -> EventOptions {
+        let events = &self.settings().events;
+        EventOptions { enabled: events.enabled, max_per_s: events.max_per_s }
+    }
+
     pub(crate) fn janitor_options(&self) -> JanitorOptions {
         let audit = &self.settings().audit;
         let overdue = Duration::from_secs(audit.overdue_s);
@@ -188,6 +195,7 @@ impl From<PipelineError> for Failure {
             PipelineError::Bus(error) => error.into(),
             PipelineError::Store(error) => error.into(),
             PipelineError::Host(error) => Self::new(Code::Failure, error.to_string()),
+            PipelineError::Settings(error) => Self::new(Code::Usage, error.to_string()),
         }
     }
 }

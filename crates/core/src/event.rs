@@ -108,7 +108,9 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MessageEvent {
     pub message_id: MessageId,
-    pub conversation_id: ConversationId,
+    /// A plugin process does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<ConversationId>,
     /// What it is in now; `processing` means that an agent works on it.
     pub state: MessageState,
     /// What its answer is in now; there when the event tells of the answer.

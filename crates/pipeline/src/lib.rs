@@ -13,6 +13,7 @@
 pub mod agents;
 pub mod crash;
 pub mod deliver;
+pub mod events;
 pub mod ingest;
 pub mod mutate;
 mod pacing;
@@ -26,10 +27,15 @@ mod yielded;
 
 mod attempt;
 mod delivering;
+mod hearing;
 mod held;
+mod live_settings;
 mod meter;
+mod modes;
 mod parts;
 mod shared;
+mod states;
+mod typing;
 
 pub use agents::Agents;
 
@@ -42,4 +48,7 @@ pub enum PipelineError {
     Bus(#[from] broca_bus::BusError),
     #[error(transparent)]
     Host(#[from] broca_plugin::HostError),
+    /// Neither the live settings of an instance nor those of its files will do.
+    #[error(transparent)]
+    Settings(#[from] broca_plugin::SettingsError),
 }

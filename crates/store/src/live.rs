@@ -96,6 +96,8 @@ pub struct SetMode {
     pub conversation: ConversationId,
     pub epoch: i64,
     pub worker: WorkerId,
+    /// Of the turn that is about to begin, if one is.
+    pub attempt: u32,
     pub mode: &'static str,
     /// What it was set for.
     pub of: String,
@@ -225,7 +227,7 @@ async fn set_mode(tx: &mut Tx<'_>, set: &SetMode) -> Result<bool, StoreError> {
     let held = ask!(tx, fetch_optional, (i32,), HOLDS, set.conversation.0, set.epoch)?.is_some();
     if held {
         let event = Event::new(EventKind::ModeSet, tx.now().await?).message(set.message.0);
-        let detail = json!({"mode": set.mode, "of": set.of});
+        let detail = json!({"mode": set.mode, "of": set.of, "attempt": set.attempt});
         note(tx, &event.actor(set.worker.as_str()).epoch(set.epoch).detail(detail)).await?;
     }
     Ok(held)
@@ -286,6 +288,19 @@ impl Store {
     pub async fn last_good(&self, key: &str) -> Result<Option<(u64, Value)>, StoreError> {
         let row = fetch!(self, fetch_optional, (i64, Json<Value>), GOOD, key)?;
         row.map(|(revision, Json(value))| Ok((number(revision)?, value))).transpose()
+    }
+
+    /// The mode in which an attempt at a message was begun, if it was not the configured one.
+    pub async fn mode_of_attempt(&self, message: MessageId, attempt: u32) -> Result<Option<String>, StoreError> {
+        const PG: &str = "-- mode of an attempt
+SELECT detail ->> 'mode' FROM events
+WHERE message_id = $1 AND kind = 'mode_set' AND (detail ->> 'attempt')::bigint = $2 ORDER BY id DESC LIMIT 1";
+        const LITE: &str = "-- mode of an attempt
+SELECT detail ->> 'mode' FROM events
+WHERE message_id = $1 AND kind = 'mode_set' AND detail ->> 'attempt' = $2 ORDER BY id DESC LIMIT 1";
+        let sql = if matches!(self.db, crate::db::Db::Pg(_)) { PG } else { LITE };
+        let row = fetch!(self, fetch_optional, (String,), sql, message.0, i64::from(attempt))?;
+        Ok(row.map(|(mode,)| mode))
     }
 
     /// Notes in a message's journey that it is handled in a mode that is not the configured one; `false` when the lease

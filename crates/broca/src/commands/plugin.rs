@@ -1,7 +1,10 @@
 //! `broca plugin`: plugin processes.
 
 use broca_core::{Instance, metric::Role};
-use broca_pipeline::plugin::{self, PluginDeps};
+use broca_pipeline::{
+    PipelineError,
+    plugin::{self, PluginDeps},
+};
 use serde::Serialize;
 
 use crate::{app::App, failure::Failure, monitoring::Monitor, output::table, supervisor::announce_ready};
@@ -47,7 +50,7 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
 }
 
 async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
-    let plugin = app.plugin(instance)?;
+    let (blueprint, settings) = (app.blueprint(instance)?, app.configured_settings(instance)?);
     let monitor = Monitor::start(app, Role::Plugin, instance.as_str()).await?;
     let store = app.store().await?;
     store.check_migrated().await?;
@@ -56,14 +59,19 @@ async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
     let deps = PluginDeps {
         store,
         bus,
-        plugin,
+        blueprint,
+        settings,
         instance: instance.clone(),
         routes: app.routes(),
         limits: app.config.settings.limits,
         options: app.delivery_options(),
+        events: app.event_options(),
     };
     announce_ready(monitor.address);
-    Ok(plugin::run(deps, app.shutdown.begin.clone()).await?)
+    match plugin::run(deps, app.shutdown.begin.clone()).await {
+        Err(PipelineError::Settings(error)) => Err(app.config.unfit_plugin(instance, &error)),
+        ended => Ok(ended?),
+    }
 }
 
 fn list(app: &App) -> Result<(), Failure> {

@@ -82,11 +82,14 @@ async fn a_mode_that_was_set_is_a_step_of_the_journey(home: Home) {
         conversation: lease.conversation,
         epoch: lease.epoch,
         worker: worker.clone(),
+        attempt: 1,
         mode: "listen",
         of: "plugin telegram".into(),
     };
     assert!(home.store.note_mode(set.clone()).await.unwrap());
     assert!(!home.store.note_mode(SetMode { epoch: lease.epoch + 1, ..set }).await.unwrap(), "somebody else's lease");
+    assert_eq!(home.store.mode_of_attempt(message, 1).await.unwrap().as_deref(), Some("listen"));
+    assert_eq!(home.store.mode_of_attempt(message, 2).await.unwrap(), None);
     let journey = home.store.journey(message).await.unwrap().unwrap();
     let [step] = &journey.events.iter().filter(|event| event.kind == EventKind::ModeSet).collect::<Vec<_>>()[..] else {
         panic!("{journey:?}")
