@@ -106,7 +106,9 @@ impl Events {
         let (answer, failure) = match end {
             DeliveryEnd::Delivered(_) => (ResponseState::Delivered, None),
             DeliveryEnd::Retry { failure, .. } => (ResponseState::Retry, Some(failure)),
-            DeliveryEnd::Dead(failure) | DeliveryEnd::TargetDead { failure, .. } => (ResponseState::Dead, Some(failure)),
+            DeliveryEnd::Dead(failure) | DeliveryEnd::TargetDead { failure, .. } => {
+                (ResponseState::Dead, Some(failure))
+            }
             DeliveryEnd::Unknown(failure) => (ResponseState::Unknown, Some(failure)),
             DeliveryEnd::HandBack => return,
         };

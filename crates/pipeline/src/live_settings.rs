@@ -206,11 +206,7 @@ impl LiveSettings {
     }
 
     /// Hands checked settings to the running plugin; gives the plugin to run in its place when it wants that.
-    async fn apply(
-        &self,
-        new: &InForce,
-        running: &Arc<dyn Plugin>,
-    ) -> Result<Option<Arc<dyn Plugin>>, SettingsError> {
+    async fn apply(&self, new: &InForce, running: &Arc<dyn Plugin>) -> Result<Option<Arc<dyn Plugin>>, SettingsError> {
         let built = self.build(new)?;
         let (plugin, settings) = (running.clone(), new.settings.clone());
         // A task of its own: a panic costs these settings, not the process.

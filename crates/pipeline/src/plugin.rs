@@ -108,8 +108,7 @@ impl Account {
         let consumer = self.bus.consumer(subject::STREAM_OUT, &consumer_name, self.options.slots).await?;
         let stop_plugin = CancellationToken::new();
         let (instance, platform) = (self.instance.clone(), self.platform.clone());
-        let ctx =
-            Context::new(instance, platform, stop_plugin.clone(), self.ingest.clone(), self.states.clone());
+        let ctx = Context::new(instance, platform, stop_plugin.clone(), self.ingest.clone(), self.states.clone());
         let ctx = ctx.with_events(Arc::new(self.events.clone()));
         let draining = shutdown.child_token();
         let deliverer = Arc::new(Deliverer {

@@ -1,5 +1,7 @@
 //! `broca plugin`: plugin processes.
 
+pub(crate) mod settings;
+
 use broca_core::{Instance, metric::Role};
 use broca_pipeline::{
     PipelineError,
@@ -17,6 +19,14 @@ pub(crate) enum Command {
     List,
     /// What an instance's settings may be, as a JSON schema
     Schema(SchemaArgs),
+    /// Changes settings while the instance runs
+    Set(settings::SetArgs),
+    /// Takes back what was set while it ran
+    Unset(settings::UnsetArgs),
+    /// Every setting with its value, where it comes from and what it is; and which processes go by it
+    Show(settings::ShowArgs),
+    /// Who changed what while it ran, newest first
+    History(settings::HistoryArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -45,6 +55,10 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => process(app, &args.instance).await,
         Command::List => list(app),
+        Command::Set(args) => settings::set(app, args).await,
+        Command::Unset(args) => settings::unset(app, args).await,
+        Command::Show(args) => settings::show(app, args).await,
+        Command::History(args) => settings::history(app, args).await,
         Command::Schema(args) => app.output.json(app.blueprint(&args.instance)?.settings_schema().json()),
     }
 }
