@@ -1,4 +1,4 @@
-//! `broca plugins set`, `unset`, `show`, `history`: an instance's settings while it runs.
+//! `broca plugin set`, `unset`, `show`, `history`: an instance's settings while it runs.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  broca plugins set telegram groups=all link_previews=false\n  \
-    broca plugins set telegram token=env:TELEGRAM_TOKEN_2\n\n\
+#[command(after_help = "Examples:\n  broca plugin set telegram groups=all link_previews=false\n  \
+    broca plugin set telegram token=env:TELEGRAM_TOKEN_2\n\n\
     What is set goes before broca.toml and the environment, on all processes of the instance, within a second, and stays\n\
-    until `broca plugins unset`. Secrets are set by reference alone: env:NAME or file:/path, as the instance's process\n\
+    until `broca plugin unset`. Secrets are set by reference alone: env:NAME or file:/path, as the instance's process\n\
     finds it. Exit code 7: it is set, but a process does not have it in force.")]
 pub(crate) struct SetArgs {
     /// The instance, as in [plugins.<instance>]
@@ -151,7 +151,7 @@ fn not_in_force(other: &Applied) -> String {
 fn unfit(instance: &Instance, error: &SettingsError) -> Failure {
     let problems: Vec<String> = error.problems.iter().map(ToString::to_string).collect();
     Failure::new(Code::Usage, problems.join("\nerror: "))
-        .hint(format!("nothing was changed; `broca plugins show {instance}` has the keys and what they mean"))
+        .hint(format!("nothing was changed; `broca plugin show {instance}` has the keys and what they mean"))
 }
 
 /// A table with `value` at the dotted key.
