@@ -10,6 +10,8 @@ pub mod forget;
 pub mod holds;
 pub mod janitor;
 pub mod journey;
+pub mod live;
+pub mod modes;
 mod preview;
 pub mod replay;
 pub mod retention;

@@ -44,7 +44,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         cli.command,
         Command::Up(_)
             | Command::Worker(_)
-            | Command::Plugin(_)
+            | Command::Plugin(commands::plugin::Command::Run(_))
             | Command::Demo(_)
             | Command::Bench(_)
             | Command::Export(_)
@@ -59,7 +59,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 /// Commands that answer and end say only what is wrong, unless somebody asked for more.
 fn start_log(config: &Loaded, command: &Command) -> Result<(), Failure> {
     let log = &config.settings.log;
-    let stays = matches!(command, Command::Up(_) | Command::Worker(_) | Command::Plugin(_));
+    let runs = |command: &commands::plugin::Command| matches!(command, commands::plugin::Command::Run(_));
+    let stays = match command {
+        Command::Up(_) | Command::Worker(_) => true,
+        Command::Plugin(command) => runs(command),
+        _ => false,
+    };
     let level = if stays || config.source_of("log.level") != "default" { log.level.as_str() } else { "warn" };
     let name = matches!(command, Command::Up(_)).then_some("up");
     telemetry::start(level, log.format, name)
@@ -72,7 +77,9 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Plugin(command) => commands::plugin::run(app, &command).await,
         Command::Migrate(args) => commands::migrate::run(app, &args).await,
         Command::Nats(command) => commands::nats::run(app, &command).await,
-        Command::Config(command) => commands::config::run(app, &command),
+        Command::Config(command) => commands::config::run(app, &command).await,
+        Command::Mode(command) => commands::mode::run(app, &command).await,
+        Command::Events(args) => commands::events::run(app, &args).await,
         Command::Check(args) => commands::check::run(app, &args).await,
         Command::Doctor(args) => commands::doctor::run(app, &args).await,
         Command::Status(args) => commands::status::run(app, &args).await,

@@ -173,6 +173,7 @@ fn tell(turn: TurnId, end: &EndTurn) {
 fn publish(worker: &Worker, held: &Held, messages: &[PendingMessage], (end, ended): (&EndTurn, TurnEnded)) {
     for (message, (_, how)) in messages.iter().zip(&end.ends) {
         meter::ended_together(message, how);
+        worker.events.ended_together(held.conversation, message, how);
         for (_, id) in ended.owed.iter().filter(|(of, _)| *of == message.id) {
             let (what, text) = match (how, &end.response) {
                 (MessageEnd::Answered, Some(response)) => (OwedKind::Response(response.id), response.text.clone()),

@@ -13,6 +13,7 @@ use broca_store::{Accepted, NewMessage, Owed, OwedKind, Store};
 
 use crate::{
     crash::{CrashPoint, point},
+    events::{self, Events},
     meter,
     mutate::{self, Protection},
     relay::Relay,
@@ -26,6 +27,7 @@ pub struct Ingestor {
     pub relay: Relay,
     pub routes: Arc<Routes>,
     pub limits: Limits,
+    pub events: Events,
 }
 
 #[async_trait]
@@ -93,10 +95,12 @@ impl Ingestor {
         let platform_trace = incoming.trace;
         let message = self.routed(instance, platform, incoming);
         let (text, trace) = (message.incoming.text.clone(), message.trace);
+        let (person, chat) = (message.incoming.sender.platform_user_id.clone(), message.incoming.chat_id.clone());
         match self.store.ingest(message).await.map_err(unavailable)? {
             Accepted::New { message, conversation, outbox, at } => {
                 point(CrashPoint::Ingested);
                 spans::accepted(trace, platform_trace, (instance, message), started);
+                self.events.accepted(instance, || events::accepted(message, conversation, person, chat));
                 self.relay.publish_soon(Owed {
                     id: outbox,
                     what: OwedKind::Wake,

@@ -88,8 +88,14 @@ pub(crate) async fn run(
     let measured = meter::Turn::begins(&side.name);
     let span = spans::Turn::begins(messages, turn, &side.name);
     side.trace = span.own();
+    for message in messages {
+        worker.events.begun(held.conversation, message);
+    }
+    // The answer goes to whoever wrote last.
+    let last = messages.last().unwrap_or(&messages[0]);
     let ended = tokio::select! {
         ended = until_stopped(worker, held, side, (messages, route), (turn, open), pass) => ended,
+        never = worker.typist.show(last) => match never {},
         () = held.lost.cancelled() => Came::Lost,
         () = worker.stopping.cancelled() => Came::ShutDown,
     };

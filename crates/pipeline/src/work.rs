@@ -29,6 +29,7 @@ use crate::{
     ending,
     held::Held,
     meter,
+    modes::InMode,
     mutate::{self, Protection},
     pacing::gate::{self, Candidate, Gate},
     shared::{Gone, Worker, unless_gone},
@@ -128,7 +129,8 @@ async fn hold(worker: &Worker, lease: Lease, job: &Job) {
             if worker.draining.is_cancelled() {
                 return hand_over(worker, &held).await;
             }
-            let route = resolve(worker, &message);
+            let mut route = resolve(worker, &message);
+            let in_mode = InMode::of(worker, &held, &mut route, &message, open.as_ref()).await;
             let said = burst::gather(worker, &held, message, (&agent.name, &route, open.as_ref())).await;
             let mut messages = match said {
                 Said::Messages { messages, fresh } => {
@@ -140,7 +142,7 @@ async fn hold(worker: &Worker, lease: Lease, job: &Job) {
                 Said::Parked | Said::Lost => return,
                 Said::Changed => return hand_over(worker, &held).await,
             };
-            match one(worker, &held, &mut agent, (&mut messages, &route), open).await {
+            match one(worker, &held, &mut agent, (&mut messages, &route, &in_mode), open).await {
                 Next::Continue => done += messages.len(),
                 Next::Changed => {
                     done += messages.len();
@@ -168,7 +170,7 @@ async fn one(
     worker: &Worker,
     held: &Held,
     agent: &mut turn::AgentSide,
-    (messages, route): (&mut [PendingMessage], &Resolved),
+    (messages, route, in_mode): (&mut [PendingMessage], &Resolved, &InMode),
     open: Option<StartedTurn>,
 ) -> Next {
     let first = &messages[0];
@@ -181,28 +183,33 @@ async fn one(
         let failure = Failure::new(FailureClass::Exhausted, reason);
         (open.map(|t| t.id), End::Failed { failure, turn_unknown: true })
     } else if route.mode == Mode::Listen && open.is_none() {
+        in_mode.note(worker, held, messages, route).await;
         (None, End::Stored)
     } else {
-        let candidate = Candidate { message: first, route, policy, is_open: open.is_some() };
+        let is_open = open.is_some();
+        let candidate = Candidate { message: first, route, policy, is_open, begun_in: in_mode.begun_in };
         match gate::enter(worker, held, agent, &candidate).await {
-            Gate::Open(pass) => match turn::run(worker, held, agent, (messages, route), open, &pass).await {
-                turn::Ended::Outcome { turn, attempt, outcome } => {
-                    // The attempts are recorded by now: what is said of the messages from here on counts them.
-                    count(messages, attempt);
-                    if several {
-                        let came = Stopped::Ended(outcome);
+            Gate::Open(pass) => {
+                in_mode.note(worker, held, messages, route).await;
+                match turn::run(worker, held, agent, (messages, route), open, &pass).await {
+                    turn::Ended::Outcome { turn, attempt, outcome } => {
+                        // The attempts are recorded by now: what is said of the messages from here on counts them.
+                        count(messages, attempt);
+                        if several {
+                            let came = Stopped::Ended(outcome);
+                            return ending::end(worker, held, (messages, route), turn, &came).await;
+                        }
+                        (Some(turn), decide(route, &policy, &messages[0], outcome))
+                    }
+                    turn::Ended::Stopped { turn, came } => {
                         return ending::end(worker, held, (messages, route), turn, &came).await;
                     }
-                    (Some(turn), decide(route, &policy, &messages[0], outcome))
+                    turn::Ended::LeaseLost => return Next::Lost,
+                    turn::Ended::NotBegun(Gone::LeftQueue) => return Next::Continue,
+                    turn::Ended::NotBegun(Gone::Changed) => return Next::Changed,
+                    turn::Ended::NotBegun(Gone::KeptBack) | turn::Ended::ShutDown => return Next::HandOver,
                 }
-                turn::Ended::Stopped { turn, came } => {
-                    return ending::end(worker, held, (messages, route), turn, &came).await;
-                }
-                turn::Ended::LeaseLost => return Next::Lost,
-                turn::Ended::NotBegun(Gone::LeftQueue) => return Next::Continue,
-                turn::Ended::NotBegun(Gone::Changed) => return Next::Changed,
-                turn::Ended::NotBegun(Gone::KeptBack) | turn::Ended::ShutDown => return Next::HandOver,
-            },
+            }
             Gate::Parked => return Next::Released,
             Gate::TooOld(failure) => {
                 let turn_unknown = open.is_some();
@@ -309,6 +316,7 @@ async fn finish(
             point(CrashPoint::TurnFinished);
             log(&finish);
             meter::ended(message, &finish.end);
+            worker.events.ended(held.conversation, message, &finish.end);
             let next = if finished.released { Next::Released } else { Next::Continue };
             publish(worker, held.conversation, message, finish.end, finished);
             next

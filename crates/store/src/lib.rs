@@ -31,6 +31,7 @@ mod joint;
 mod journal;
 mod journey;
 mod lite;
+mod live;
 mod operation;
 mod parking;
 mod people;
@@ -69,6 +70,7 @@ pub use forget::{AgentSide, ForgetEnd, ForgetItem, Forgotten, PersonConversation
 pub use holds::{Hold, HoldState, HoldSubject, NewHold, Person, PutOn};
 pub use joint::StartJoint;
 pub use journey::JourneyEvent;
+pub use live::{Applied, LiveChange, NewLiveChange, Outcome, SetMode};
 pub use parking::{Park, Parked, ParkedCount, Unpark};
 pub use people::{User, UserConversation, UserFilter, UserProfile};
 pub use plans::{NewPlan, NewPlanItem, Plan, PlanItem};

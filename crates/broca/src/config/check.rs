@@ -64,6 +64,7 @@ fn ranges(problems: &mut Problems<'_>) {
         ("limits.max_json_bytes", settings.limits.max_json_bytes as u64, 2, 256 * 1024),
         ("audit.interval_s", settings.audit.interval_s, 0, 86_400),
         ("audit.overdue_s", settings.audit.overdue_s, 1, 86_400),
+        ("events.max_per_s", u64::from(settings.events.max_per_s), 1, 100_000),
         ("retention.interval_s", settings.retention.interval_s, 0, 86_400),
         ("retention.messages_days", settings.retention.messages_days, 0, CENTURY),
         ("retention.dead_letters_days", settings.retention.dead_letters_days, 0, CENTURY),

@@ -9,7 +9,7 @@ use broca_core::{
     retry::RetryPolicy,
     route::{Mode, OnUnknown, Route},
 };
-use broca_pipeline::{deliver::DeliveryOptions, worker::WorkerOptions};
+use broca_pipeline::{deliver::DeliveryOptions, events::EventOptions, worker::WorkerOptions};
 use serde::{Deserialize, Serialize};
 
 use super::{RetentionSettings, Secret, Url};
@@ -43,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) plugins: BTreeMap<Instance, PluginEntry>,
     pub(crate) up: UpSettings,
     pub(crate) audit: AuditSettings,
+    pub(crate) events: EventSettings,
     pub(crate) retention: RetentionSettings,
     pub(crate) metrics: MetricsSettings,
     pub(crate) traces: TraceSettings,
@@ -68,6 +69,7 @@ impl Default for Settings {
             plugins: BTreeMap::new(),
             up: UpSettings::default(),
             audit: AuditSettings::default(),
+            events: EventSettings::default(),
             retention: RetentionSettings::default(),
             metrics: MetricsSettings::default(),
             traces: TraceSettings::default(),
@@ -302,6 +304,24 @@ pub(crate) struct AuditSettings {
 impl Default for AuditSettings {
     fn default() -> Self {
         Self { interval_s: 60, overdue_s: 60 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EventSettings {
+    /// Whether it is told what happens.
+    pub(crate) enabled: bool,
+    /// Events about messages that one process tells in a second at most; as many again of all other kinds.
+    pub(crate) max_per_s: u32,
+    /// Plugins are told while an agent works on an answer.
+    pub(crate) typing: bool,
+}
+
+impl Default for EventSettings {
+    fn default() -> Self {
+        let options = EventOptions::default();
+        Self { enabled: options.enabled, max_per_s: options.max_per_s, typing: true }
     }
 }
 
