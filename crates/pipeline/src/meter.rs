@@ -174,7 +174,7 @@ impl Turn {
         self.ends_as(outcome, failure.map_or("", |failure| failure.class.as_str()));
     }
 
-    pub(crate) fn is_stopped(self) {
+    pub(crate) fn ends_stopped(self) {
         self.ends_as("stopped", "");
     }
 

@@ -109,7 +109,7 @@ pub(crate) async fn run(
         }
         Came::Stopped(came) => {
             point(CrashPoint::Stopped);
-            measured.is_stopped();
+            measured.ends_stopped();
             span.is_stopped();
             pass.is_stopped().await;
             Ended::Stopped { turn, came }

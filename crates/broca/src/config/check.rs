@@ -1,6 +1,6 @@
 //! Whether the settings make sense together. Everything that is wrong is said at once.
 
-use broca_core::route::Mode;
+use broca_core::{burst::Coalesce, route::Mode};
 
 use super::{AgentKind, AgentSettings, Loaded};
 use crate::failure::{Code, Failure};
@@ -91,6 +91,13 @@ fn ranges(problems: &mut Problems<'_>) {
     for (place, route) in settings.routes.iter().enumerate() {
         if let Some(policy) = &route.retry {
             retry(problems, &format!("routes.{place}.retry"), policy);
+        }
+        if let Some(coalesce) = &route.coalesce {
+            let key = |key: &str| format!("routes.{place}.coalesce.{key}");
+            problems.between(&key("window_ms"), coalesce.window_ms, 0, HOUR_MS);
+            let most = u64::from(Coalesce::MOST_MESSAGES);
+            problems.between(&key("max_messages"), u64::from(coalesce.max_messages), 1, most);
+            problems.between(&key("max_bytes"), coalesce.max_bytes as u64, 1, 1 << 20);
         }
     }
 }

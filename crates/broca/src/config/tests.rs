@@ -219,6 +219,10 @@ fn placeholders_are_refused_unless_nobody_is_called() {
     assert!(refused("", &[("AGENT_ID", "agent-1")]).contains("agents.default.endpoint (from default): is missing"));
     assert!(refused("mode = 'live'", &[]).contains("there is no agent"));
     assert!(refused("[[routes]]\nname = 'a'\nagent = 'b'", &[]).contains("'b' is not configured (none is)"));
+    let coalesce = |what: &str| refused(&format!("[[routes]]\nname = 'a'\ncoalesce = {{ {what} }}"), &[]);
+    assert!(coalesce("window_ms = 3600001").contains("routes.0.coalesce.window_ms"));
+    assert!(coalesce("max_messages = 0").contains("routes.0.coalesce.max_messages"));
+    assert!(coalesce("max_bytes = 0").contains("routes.0.coalesce.max_bytes"));
 }
 
 #[test]
@@ -339,7 +343,19 @@ fn the_sample_covers_every_key() {
             assert!(mentioned.contains(&key), "deploy/broca.toml says nothing about {key}");
         }
     }
-    for key in ["name", "platform", "instance", "chat", "user", "group", "agent", "scope", "mode"] {
+    for key in [
+        "name",
+        "platform",
+        "instance",
+        "chat",
+        "user",
+        "group",
+        "agent",
+        "scope",
+        "mode",
+        "busy",
+        "coalesce.window_ms",
+    ] {
         assert!(
             mentioned.contains(&format!("routes.0.{key}")),
             "deploy/broca.toml says nothing about {key} of a route"
