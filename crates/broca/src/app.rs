@@ -92,6 +92,7 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Hold(command) => commands::hold::run(app, &command).await,
         Command::Users(command) => commands::users::run(app, &command).await,
         Command::Export(args) => commands::export::run(app, &args).await,
+        Command::Backup(args) => commands::backup::run(app, &args).await,
         Command::Retention(command) => commands::retention::run(app, &command).await,
         Command::Replay(args) => commands::replay::run(app, &args).await,
         Command::Demo(args) => commands::demo::run(app, &args).await,

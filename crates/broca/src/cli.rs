@@ -122,6 +122,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Users(commands::users::Command),
     Export(commands::export::Args),
+    /// Copies the embedded database to a file, while everything runs
+    Backup(commands::backup::Args),
     /// How long things are kept, and the removal of what is over
     #[command(subcommand)]
     Retention(commands::retention::Command),

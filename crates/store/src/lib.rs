@@ -9,6 +9,7 @@
 
 mod accept;
 mod audit;
+mod backup;
 mod batcher;
 mod cancel;
 mod catch_up;
