@@ -20,6 +20,8 @@ CREATE TABLE settings_applied (
     process  text NOT NULL,
     -- The bucket's; 0 is none.
     revision bigint NOT NULL,
+    -- The newest that it knows, whether it is in force or not.
+    newest   bigint NOT NULL,
     -- Why a newer revision is not in force.
     problem  text,
     -- The process gave a sign then.

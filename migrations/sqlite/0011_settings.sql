@@ -20,6 +20,8 @@ CREATE TABLE settings_applied (
     process  TEXT NOT NULL,
     -- The bucket's; 0 is none.
     revision INTEGER NOT NULL,
+    -- The newest that it knows, whether it is in force or not.
+    newest   INTEGER NOT NULL,
     -- Why a newer revision is not in force.
     problem  TEXT,
     -- The process gave a sign then.

@@ -113,8 +113,7 @@ fn nothing_unfit_is_written(rig: &Rig) {
     assert!(said.contains("there is no such key; there are") && said.contains("max_body_bytes"), "{said}");
     let said = refused(rig, 2, &["plugins", "set", "webhook", "chat.keys.desk.key=hunter2hunter2hunter2"]);
     assert!(said.contains("chat.keys.desk.key: is a secret") && !said.contains("hunter2"), "{said}");
-    let said = refused(rig, 2, &["plugins", "unset", "webhook", "listen", "--json"]);
-    assert!(said.contains("nothing to change") || said.contains("revision"), "{said}");
+    assert!(rig.succeeds(&["plugins", "unset", "webhook", "listen"]).contains("nothing to change"));
     refused(rig, 3, &["plugins", "set", "webhok", "max_requests=9"]);
 }
 

@@ -136,9 +136,9 @@ pub async fn in_force(store: &Store, key: &str, revision: u64, patience: Duratio
     let deadline = Instant::now() + patience;
     loop {
         let all = store.live_in_force(key).await?;
-        let has = |process: &Applied| process.revision >= revision && process.problem.is_none();
-        let (processes, others): (Vec<_>, Vec<_>) = all.into_iter().partition(has);
-        if others.iter().all(|process| process.problem.is_some()) || Instant::now() >= deadline {
+        let all_know = all.iter().all(|process| process.newest >= revision);
+        let (processes, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|process| process.revision >= revision);
+        if all_know || Instant::now() >= deadline {
             return Ok(InForce { revision, processes, others });
         }
         tokio::time::sleep(LOOK).await;

@@ -261,8 +261,9 @@ impl LiveSettings {
     }
 
     async fn give_sign(&self) {
-        let revision = self.on_trial.as_ref().map_or(self.in_force.revision, |trial| trial.revision);
-        let said = self.store.live_applied(&self.key, &self.process, revision, self.problem.as_deref()).await;
+        // Of what is on trial it is not known yet.
+        let (holds, newest) = (self.in_force.revision, self.in_force.revision.max(self.refused));
+        let said = self.store.live_applied(&self.key, &self.process, (holds, newest), self.problem.as_deref()).await;
         if let Err(error) = said {
             tracing::debug!(%error, "not said which live settings are in force");
         }

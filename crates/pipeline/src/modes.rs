@@ -97,6 +97,8 @@ pub(crate) struct Follower {
     feed: SettingsFeed,
     /// In force.
     revision: u64,
+    /// Known, whether it is in force or not.
+    newest: u64,
     problem: Option<String>,
 }
 
@@ -104,7 +106,7 @@ impl Follower {
     /// Reads the modes before the first message is worked on. A worker that cannot goes by the last that any had.
     pub(crate) async fn begin(bus: &Bus, store: &Store, id: &WorkerId, modes: &LiveModes) -> Self {
         let feed = bus.follow_setting(KEY_MODES);
-        let mut follower = Self { store: store.clone(), id: id.clone(), feed, revision: 0, problem: None };
+        let mut follower = Self { store: store.clone(), id: id.clone(), feed, revision: 0, newest: 0, problem: None };
         let known = tokio::time::timeout(PATIENCE, follower.feed.first()).await.unwrap_or_default();
         if known.entry.is_none() {
             follower.remember(modes).await;
@@ -147,6 +149,7 @@ impl Follower {
             Some(bytes) => Written::<Modes>::decode(bytes).map(|written| written.value),
             None => Ok(Modes::default()),
         });
+        self.newest = news.as_ref().map_or(self.revision, |entry| entry.revision);
         let was = self.problem.take();
         self.problem = known.trouble;
         match (news, decoded) {
@@ -172,7 +175,8 @@ impl Follower {
     }
 
     async fn give_sign(&self) {
-        let said = self.store.live_applied(KEY_MODES, &self.id, self.revision, self.problem.as_deref()).await;
+        let revisions = (self.revision, self.newest);
+        let said = self.store.live_applied(KEY_MODES, &self.id, revisions, self.problem.as_deref()).await;
         if let Err(error) = said {
             tracing::debug!(%error, "not said which modes are gone by");
         }

@@ -84,6 +84,8 @@ pub struct Applied {
     pub process: String,
     /// 0 is none.
     pub revision: u64,
+    /// The newest that it knows, whether it is in force or not.
+    pub newest: u64,
     /// Why a newer revision is not in force.
     pub problem: Option<String>,
     pub seen_at: Timestamp,
@@ -114,15 +116,16 @@ SELECT id, key, at, actor, changes, outcome, revision FROM settings_changes
 WHERE key = $1 ORDER BY at DESC LIMIT $2";
 
 pub(crate) const APPLY: &str = "-- settings: applied
-INSERT INTO settings_applied (key, process, revision, problem, seen_at) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO settings_applied (key, process, revision, newest, problem, seen_at) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (key, process) DO UPDATE
-SET revision = EXCLUDED.revision, problem = EXCLUDED.problem, seen_at = EXCLUDED.seen_at";
+SET revision = EXCLUDED.revision, newest = EXCLUDED.newest, problem = EXCLUDED.problem, seen_at = EXCLUDED.seen_at";
 
 pub(crate) const GONE: &str = "-- settings: gone
 DELETE FROM settings_applied WHERE key = $1 AND (process = $2 OR seen_at < $3)";
 
 pub(crate) const APPLIED: &str = "-- settings: in force
-SELECT process, revision, problem, seen_at FROM settings_applied WHERE key = $1 AND seen_at >= $2 ORDER BY process";
+SELECT process, revision, newest, problem, seen_at FROM settings_applied
+WHERE key = $1 AND seen_at >= $2 ORDER BY process";
 
 pub(crate) const KEEP: &str = "-- settings: keep
 INSERT INTO settings_good AS g (key, revision, value) VALUES ($1, $2, $3)
@@ -163,6 +166,7 @@ impl ChangeRow {
 struct AppliedRow {
     process: String,
     revision: i64,
+    newest: i64,
     problem: Option<String>,
     seen_at: i64,
 }
@@ -193,15 +197,15 @@ pub(crate) struct Sign {
     key: String,
     process: String,
     /// `None` takes leave.
-    applied: Option<(u64, Option<String>)>,
+    applied: Option<(u64, u64, Option<String>)>,
 }
 
 async fn sign(tx: &mut Tx<'_>, sign: &Sign) -> Result<(), StoreError> {
     let now = tx.now().await?;
     let (key, process) = (sign.key.as_str(), sign.process.as_str());
     change!(tx, GONE, key, process, now.saturating_sub(micros(SILENCE)))?;
-    if let Some((revision, problem)) = &sign.applied {
-        change!(tx, APPLY, key, process, column(*revision), problem.as_deref(), now)?;
+    if let Some((revision, newest, problem)) = &sign.applied {
+        change!(tx, APPLY, key, process, column(*revision), column(*newest), problem.as_deref(), now)?;
     }
     Ok(())
 }
@@ -211,7 +215,8 @@ async fn in_force(tx: &mut Tx<'_>, key: &String) -> Result<Vec<Applied>, StoreEr
     let rows = ask!(tx, fetch_all, AppliedRow, APPLIED, key.as_str(), since)?;
     let applied = |row: AppliedRow| {
         let (process, problem, seen_at) = (row.process, row.problem, Timestamp(row.seen_at));
-        Ok(Applied { process, revision: number(row.revision)?, problem, seen_at })
+        let (revision, newest) = (number(row.revision)?, number(row.newest)?);
+        Ok(Applied { process, revision, newest, problem, seen_at })
     };
     rows.into_iter().map(applied).collect()
 }
@@ -257,15 +262,15 @@ impl Store {
         rows.into_iter().map(ChangeRow::change).collect()
     }
 
-    /// A process says what it has in force, and that it is there.
+    /// A process says which revision it has in force and which is the newest that it knows, and that it is there.
     pub async fn live_applied(
         &self,
         key: &str,
         process: &WorkerId,
-        revision: u64,
+        (revision, newest): (u64, u64),
         problem: Option<&str>,
     ) -> Result<(), StoreError> {
-        let applied = Some((revision, problem.map(str::to_owned)));
+        let applied = Some((revision, newest, problem.map(str::to_owned)));
         self.once::<GiveSign>(Sign { key: key.to_owned(), process: process.as_str().to_owned(), applied }).await
     }
 

@@ -46,23 +46,23 @@ async fn a_change_is_recorded_before_it_is_made_and_ends_once(home: Home) {
 
 async fn what_processes_have_in_force_is_known_while_they_live(home: Home) {
     let (a, b) = (worker("a"), worker("b"));
-    home.store.live_applied("mode", &a, 3, None).await.unwrap();
-    home.store.live_applied("mode", &b, 2, Some("does not fit")).await.unwrap();
-    home.store.live_applied("mode", &a, 4, None).await.unwrap();
-    home.store.live_applied("plugin.x", &a, 9, None).await.unwrap();
+    home.store.live_applied("mode", &a, (3, 3), None).await.unwrap();
+    home.store.live_applied("mode", &b, (2, 3), Some("does not fit")).await.unwrap();
+    home.store.live_applied("mode", &a, (4, 4), None).await.unwrap();
+    home.store.live_applied("plugin.x", &a, (9, 9), None).await.unwrap();
     let found = async || {
         let found = home.store.live_in_force("mode").await.unwrap();
-        found.into_iter().map(|a| (a.process, a.revision, a.problem)).collect::<Vec<_>>()
+        found.into_iter().map(|a| (a.process, a.revision, a.newest, a.problem)).collect::<Vec<_>>()
     };
     let name = |worker: &broca_core::WorkerId| worker.as_str().to_owned();
-    assert_eq!(found().await, [(name(&a), 4, None), (name(&b), 2, Some("does not fit".to_owned()))]);
+    assert_eq!(found().await, [(name(&a), 4, 4, None), (name(&b), 2, 3, Some("does not fit".to_owned()))]);
     home.store.live_gone("mode", &b).await.unwrap();
-    assert_eq!(found().await, [(name(&a), 4, None)]);
+    assert_eq!(found().await, [(name(&a), 4, 4, None)]);
     home.sql("UPDATE settings_applied SET seen_at = seen_at - 600000000").await;
     assert_eq!(found().await, [], "it was silent for too long");
-    home.store.live_applied("mode", &b, 5, None).await.unwrap();
+    home.store.live_applied("mode", &b, (5, 5), None).await.unwrap();
     home.sql("UPDATE settings_applied SET seen_at = seen_at + 600000000").await;
-    assert_eq!(found().await, [(name(&b), 5, None)], "who is gone is forgotten");
+    assert_eq!(found().await, [(name(&b), 5, 5, None)], "who is gone is forgotten");
 }
 
 async fn the_last_good_settings_are_kept(home: Home) {
