@@ -16,6 +16,7 @@ pub mod incoming;
 pub mod instance;
 pub mod journal;
 pub mod metric;
+pub mod notice;
 pub mod retry;
 pub mod route;
 pub mod state;
@@ -24,7 +25,7 @@ pub mod trace;
 
 pub use agent::{Answer, TurnOutcome, Usage};
 pub use clock::{Clock, SystemClock, Timestamp};
-pub use delivery::{DeliveryError, Part, Profile, Receipt, Response};
+pub use delivery::{DeliveryError, Part, Profile, Receipt, Response, ResponseKind};
 pub use event::{Event, EventType};
 pub use id::{ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, TurnId, UserId, WorkerId};
 pub use incoming::{Incoming, Limits, Refusal, Sender};

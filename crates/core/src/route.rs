@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Instance, UserId, format::FormatOptions, retry::RetryPolicy};
+use crate::{Instance, UserId, format::FormatOptions, notice::NoticePolicy, retry::RetryPolicy};
 
 /// What is done with a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +108,10 @@ pub struct Route {
     /// `None` follows the global one.
     pub on_unknown: Option<OnUnknown>,
     pub format: Option<FormatOptions>,
+    /// `None` follows the global one.
+    pub notice: Option<NoticePolicy>,
+    /// Likewise.
+    pub quarantine_after: Option<u32>,
 }
 
 impl Route {
@@ -133,6 +137,10 @@ pub struct Resolved {
     pub retry: RetryPolicy,
     pub on_unknown: OnUnknown,
     pub format: FormatOptions,
+    /// Set when it is on.
+    pub notice: Option<NoticePolicy>,
+    /// So many messages in a row that failed by their conversation's own fault, and it is put on hold; 0 is never.
+    pub quarantine_after: u32,
 }
 
 /// All routes, in order, and the defaults behind them.
@@ -143,6 +151,8 @@ pub struct Routes {
     pub retry: RetryPolicy,
     pub on_unknown: OnUnknown,
     pub format: FormatOptions,
+    pub notice: NoticePolicy,
+    pub quarantine_after: u32,
 }
 
 pub const DEFAULT_AGENT: &str = "default";
@@ -161,6 +171,8 @@ impl Routes {
             retry: route.retry.unwrap_or(self.retry),
             on_unknown: route.on_unknown.unwrap_or(self.on_unknown),
             format: route.format.unwrap_or(self.format),
+            notice: Some(route.notice.as_ref().unwrap_or(&self.notice)).filter(|notice| notice.enabled).cloned(),
+            quarantine_after: route.quarantine_after.unwrap_or(self.quarantine_after),
         }
     }
 

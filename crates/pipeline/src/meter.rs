@@ -7,12 +7,12 @@ use std::{
 };
 
 use broca_core::{
-    Answer, Instance, TurnOutcome, Usage,
+    Answer, Instance, ResponseKind, TurnOutcome, Usage,
     breaker::BreakerState,
     metric::{self, Metric},
 };
 use broca_plugin::{IngestError, Ingested, PluginState};
-use broca_store::{Claimed, DeliveryEnd, Dispatch, End, OwedKind, Parked, PendingMessage};
+use broca_store::{Claimed, DeliveryEnd, Dispatch, End, Finish, OwedKind, Parked, PendingMessage};
 use metrics::{counter, gauge, histogram};
 
 use crate::Agents;
@@ -214,7 +214,8 @@ pub(crate) fn waited_for_slot(agent: &str, waited: Duration) {
 }
 
 /// A message came to an end at the agent, or one attempt at it did.
-pub(crate) fn ended(message: &PendingMessage, end: &End) {
+pub(crate) fn ended(message: &PendingMessage, finish: &Finish) {
+    let end = &finish.end;
     let outcome = match end {
         End::Answered { .. } => "completed",
         End::Stored => "stored",
@@ -225,6 +226,9 @@ pub(crate) fn ended(message: &PendingMessage, end: &End) {
     if matches!(end, End::Answered { .. }) {
         histogram!(metric::ANSWER.name, "plugin" => plugin.clone(), "platform" => platform.clone())
             .record(message.age + message.read_at.elapsed());
+    }
+    if outcome == "failed" && finish.if_failed.notice.is_some() {
+        counter!(metric::NOTICES.name, "plugin" => plugin.clone(), "platform" => platform.clone()).increment(1);
     }
     counter!(metric::MESSAGES_ENDED.name, "plugin" => plugin, "platform" => platform, "outcome" => outcome)
         .increment(1);
@@ -273,7 +277,7 @@ pub(crate) fn delivered(instance: &Instance, dispatch: &Dispatch, end: &Delivery
         DeliveryEnd::HandBack => ("handed_back", ""),
     };
     delivery(instance, platform, ended, 1);
-    if matches!(end, DeliveryEnd::Delivered(_)) {
+    if matches!(end, DeliveryEnd::Delivered(_)) && dispatch.kind == ResponseKind::Answer {
         histogram!(metric::DELIVERED.name, "plugin" => instance.to_string(), "platform" => platform.clone())
             .record(dispatch.waited + dispatch.read_at.elapsed());
     }

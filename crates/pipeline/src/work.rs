@@ -3,11 +3,14 @@
 //! Two workers never run turns of one conversation at once: the claim gives one of them an epoch, and every write
 //! names it. A worker that lost its lease finds that out at its next write, or at the next heartbeat, and stops.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
 
 use broca_bus::Job;
 use broca_core::{
-    ConversationId, ResponseId, TurnOutcome,
+    OutboxId, ResponseId, TurnOutcome,
     agent::{Failure, FailureClass},
     envelope::Envelope,
     retry::{Decision, RetryPolicy},
@@ -15,7 +18,7 @@ use broca_core::{
     subject,
 };
 use broca_store::{
-    ClaimRequest, Claimed, End, Fenced, Finish, Finished, Lease, NewResponse, Owed, OwedKind, PendingMessage,
+    ClaimRequest, Claimed, End, Fenced, Finish, Finished, IfFailed, Lease, NewResponse, Owed, OwedKind, PendingMessage,
 };
 
 use crate::{
@@ -149,6 +152,7 @@ async fn one(
     let policy = route.retry.within(message.budget);
     let budget = policy.max_attempts.saturating_add(if open.is_some() { EXTRA_RECOVERIES } else { 0 });
     let spent = message.attempts.saturating_sub(message.attempts_before);
+    let mut too_old = false;
     let (turn, end) = if spent >= budget {
         let reason = format!("{spent} attempts were started and none came to an end");
         let failure = Failure::new(FailureClass::Exhausted, reason);
@@ -170,6 +174,7 @@ async fn one(
             },
             Gate::Parked => return Next::Released,
             Gate::TooOld(failure) => {
+                too_old = true;
                 let turn_unknown = open.is_some();
                 (open.map(|t| t.id), End::Failed { failure, turn_unknown })
             }
@@ -177,7 +182,8 @@ async fn one(
             Gate::Stopping => return Next::HandOver,
         }
     };
-    finish(worker, held, &message, turn, end).await
+    let if_failed = if_failed(&route, &end, too_old);
+    finish(worker, held, &message, (turn, end, if_failed)).await
 }
 
 fn resolve(worker: &Worker, message: &PendingMessage) -> Resolved {
@@ -220,24 +226,36 @@ fn again(decision: Decision, failure: Failure, turn_unknown: bool) -> End {
     }
 }
 
+/// What follows should it have failed for good. What was never tried in time says nothing of its conversation.
+fn if_failed(route: &Resolved, end: &End, too_old: bool) -> IfFailed {
+    let End::Failed { failure, .. } = end else { return IfFailed::default() };
+    let policy = route.notice.as_ref().filter(|_| route.mode != Mode::Listen);
+    let text = policy.and_then(|policy| policy.says(failure.class));
+    let counts = !too_old && failure.class.may_be_the_conversations();
+    IfFailed {
+        notice: text.map(|text| NewResponse { id: ResponseId::new(), text: text.to_owned() }),
+        quarantine_after: NonZeroU32::new(route.quarantine_after).filter(|_| counts),
+    }
+}
+
 async fn finish(
     worker: &Worker,
     held: &Held,
     message: &PendingMessage,
-    turn: Option<broca_core::TurnId>,
-    end: End,
+    (turn, end, if_failed): (Option<broca_core::TurnId>, End, IfFailed),
 ) -> Next {
-    let finish = Finish { conversation: held.conversation, epoch: held.epoch, message: message.id, turn, end };
+    let (conversation, epoch) = (held.conversation, held.epoch);
+    let finish = Finish { conversation, epoch, message: message.id, turn, end, if_failed };
     let finished = || async { unless_gone(worker.store.finish(finish.clone()).await) };
     match worker.persist(held, finished).await {
         Some(Err(Gone::LeftQueue)) => Next::Continue,
         Some(Err(Gone::KeptBack)) => Next::HandOver,
         Some(Ok(Fenced::Done(finished))) => {
             point(CrashPoint::TurnFinished);
-            log(&finish);
-            meter::ended(message, &finish.end);
+            log(&finish, &finished);
+            meter::ended(message, &finish);
             let next = if finished.released { Next::Released } else { Next::Continue };
-            publish(worker, held.conversation, message, finish.end, finished);
+            publish(worker, message, finish, finished);
             next
         }
         Some(Ok(Fenced::LeaseLost)) => {
@@ -248,7 +266,7 @@ async fn finish(
     }
 }
 
-fn log(finish: &Finish) {
+fn log(finish: &Finish, finished: &Finished) {
     let (message, turn) = (finish.message, finish.turn.map(tracing::field::display));
     match &finish.end {
         End::Answered { .. } => tracing::debug!(message_id = %message, turn, "answered"),
@@ -260,10 +278,15 @@ fn log(finish: &Finish) {
             tracing::error!(message_id = %message, turn, class = %failure.class, reason = failure.reason, "failed, dead-lettered");
         }
     }
+    if let Some(hold) = finished.quarantined {
+        tracing::warn!(conversation = %finish.conversation, %hold, "failed too often in a row, quarantined; `broca hold release` ends it");
+    }
 }
 
-fn publish(worker: &Worker, conversation: ConversationId, message: &PendingMessage, end: End, finished: Finished) {
+fn publish(worker: &Worker, message: &PendingMessage, finish: Finish, finished: Finished) {
     let Some((id, at)) = finished.owed else { return };
+    let Finish { conversation, end, if_failed, .. } = finish;
+    let failed = matches!(end, End::Failed { .. });
     let (what, text) = match end {
         End::Answered { response: Some(response), .. } => (OwedKind::Response(response.id), response.text),
         End::Failed { failure, .. } => {
@@ -277,7 +300,12 @@ fn publish(worker: &Worker, conversation: ConversationId, message: &PendingMessa
         End::Answered { response: None, .. } | End::Stored | End::Retry { .. } => return,
     };
     let (instance, trace) = (message.instance.clone(), message.trace);
-    worker.relay.publish_soon(Owed { id, what, instance, message: message.id, conversation, text, trace, at });
+    let owed = Owed { id, what, instance, message: message.id, conversation, text, trace, at };
+    if let Some(notice) = if_failed.notice.filter(|_| failed) {
+        let (id, what) = (OutboxId(notice.id.0), OwedKind::Response(notice.id));
+        worker.relay.publish_soon(Owed { id, what, text: notice.text, ..owed.clone() });
+    }
+    worker.relay.publish_soon(owed);
 }
 
 /// Gives the conversation up in good order; whatever is pending gets a fresh wake.

@@ -18,6 +18,9 @@ use crate::{
     tx::{Tx, ask, change, operation},
 };
 
+/// Who puts a conversation on hold that keeps failing; people act under names of their own.
+pub(crate) const BROCA: &str = "broca";
+
 /// What is kept back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", content = "subject", rename_all = "lowercase")]
@@ -238,12 +241,27 @@ pub(crate) struct Release {
     actor: String,
 }
 
+pub(crate) const LOCK_CONVERSATION: &str = "-- hold: lock conversation
+SELECT id FROM conversations WHERE id = $1 FOR UPDATE";
+
+/// Whoever releases a conversation gives it another chance: its failures are counted anew.
+pub(crate) const FORGIVE: &str = "-- hold: count failures anew
+UPDATE conversations SET failures = 0 WHERE id = $1 AND failures <> 0";
+
 async fn release(tx: &mut Tx<'_>, release: &Release) -> Result<Option<Hold>, StoreError> {
     let now = tx.now().await?;
+    let subject = ask!(tx, fetch_optional, Row, ONE, release.id.0)?.map(|row| row.hold(now)).transpose()?;
+    if let Some(HoldSubject::Conversation(conversation)) = subject.map(|hold| hold.subject) {
+        // The end of a turn takes the two rows in this order, too.
+        tx.lock(LOCK_CONVERSATION, conversation.0).await?;
+    }
     let ended = change!(tx, RELEASE, release.id.0, now, release.actor.as_str())? == 1;
     let hold = ask!(tx, fetch_optional, Row, ONE, release.id.0)?.map(|row| row.hold(now)).transpose()?;
     if let Some(hold) = hold.as_ref().filter(|_| ended) {
         tell(tx, EventKind::Released, hold, (now, &release.actor, json!({"hold": hold.id}))).await?;
+        if let HoldSubject::Conversation(conversation) = hold.subject {
+            change!(tx, FORGIVE, conversation.0)?;
+        }
     }
     Ok(hold)
 }

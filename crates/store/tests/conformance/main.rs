@@ -13,6 +13,7 @@ mod holds_in_order;
 mod home;
 mod ingest;
 mod journey;
+mod notices;
 mod outage;
 mod pacing;
 mod reading;
