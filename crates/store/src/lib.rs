@@ -11,6 +11,7 @@ mod accept;
 mod audit;
 mod batcher;
 mod cancel;
+mod catch_up;
 mod closing;
 mod db;
 mod dead_letters;

@@ -133,12 +133,25 @@ pub struct PendingMessage {
     pub trace: Option<TraceParent>,
     /// What it is allowed, where that is not what its route says.
     pub budget: Option<Budget>,
+    /// A mention or a question, as its plugin says.
+    pub urgent: bool,
+    /// An operator brought it back.
+    pub replayed: bool,
+    /// Somebody wants what waits to become one turn, whatever its route says.
+    pub to_join: bool,
+    /// The agent has its text, by a turn that was stopped.
+    pub heard: bool,
+    /// How often its turn was stopped for a later message.
+    pub interrupted: u32,
 }
 
 #[derive(Clone, Debug)]
 pub struct StartedTurn {
     pub id: TurnId,
+    /// The first, where it says several.
     pub message: MessageId,
+    /// How many it says.
+    pub messages: u32,
     pub attempt: u32,
     pub run: Option<String>,
     pub run_seq: i64,

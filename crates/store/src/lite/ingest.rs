@@ -54,11 +54,11 @@ RETURNING id, tail";
 
 pub(crate) const MESSAGE: &str = "-- ingest: messages
 INSERT INTO messages (id, instance, event_id, platform, conversation_id, seq, profile_id, route, chat_id,
-                      is_group, text, attributes, trace, budget, state, received_at)
+                      is_group, text, attributes, trace, budget, urgent, state, received_at)
 SELECT unhex(value ->> 'id'), value ->> 'instance', value ->> 'event', value ->> 'platform',
        unhex(value ->> 'conversation'), value ->> 'seq', unhex(value ->> 'profile'), value ->> 'route',
        value ->> 'chat', value ->> 'is_group', value ->> 'text', value ->> 'attributes', value ->> 'trace',
-       value ->> 'budget', 'received', value ->> 'now'
+       value ->> 'budget', value ->> 'urgent', 'received', value ->> 'now'
 FROM json_each($1)";
 
 pub(crate) const OWE: &str = "-- owed wakes
@@ -189,7 +189,7 @@ async fn store(
             "profile": profiles.get(&entry.person).copied().map(hex), "route": message.route,
             "chat": message.incoming.chat_id, "is_group": message.incoming.is_group, "text": message.incoming.text,
             "attributes": message.incoming.attributes.to_string(), "trace": message.trace.to_string(),
-            "budget": entry.budget_text(),
+            "budget": entry.budget_text(), "urgent": message.incoming.urgent,
             "outbox": hex(entry.outbox.0), "now": now,
         })
     };
