@@ -77,6 +77,7 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Dlq(command) => commands::dlq::run(app, &command).await,
         Command::Targets(command) => commands::targets::run(app, &command).await,
         Command::Hold(command) => commands::hold::run(app, &command).await,
+        Command::Backlog(args) => commands::backlog::run(app, &args).await,
         Command::Replay(args) => commands::replay::run(app, &args).await,
         Command::Demo(args) => commands::demo::run(app, &args).await,
         Command::Bench(args) => commands::bench::run(app, &args).await,

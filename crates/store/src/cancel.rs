@@ -43,7 +43,7 @@ pub(crate) const LOOK: &str = "-- cancel: message
 SELECT state, conversation_id, seq FROM messages WHERE id = $1";
 
 pub(crate) const END: &str = "-- cancel: end message
-UPDATE messages SET state = 'cancelled', class = $3, reason = $4, finished_at = $5 WHERE id = $1 AND state = $2";
+UPDATE messages SET state = 'cancelled', held_by = NULL, class = $3, reason = $4, finished_at = $5 WHERE id = $1 AND state = $2";
 
 /// A row that a plugin process takes at this moment is looked at again once that is committed, and left alone.
 pub(crate) const SUPPRESS: &str = "-- cancel: suppress answers

@@ -9,6 +9,8 @@
 
 mod accept;
 mod audit;
+mod backlog;
+mod backlog_plan;
 mod batcher;
 mod cancel;
 mod catch_up;
@@ -48,6 +50,8 @@ mod writes;
 mod yardstick;
 
 pub use audit::{AuditLimits, Irregular, Irregularity};
+pub use backlog::{AGES_S, Backlog, BacklogFilter, BacklogGroup, Stand, WaitingConversation, WaitingMessage};
+pub use backlog_plan::{BacklogAct, BacklogStep, PacedPlan};
 pub use cancel::Cancelled;
 pub use closing::LetterCopy;
 pub use dead_letters::{Closed, ClosedLetters, Letter, LetterCursor, LetterFilter, Stage};

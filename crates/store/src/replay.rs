@@ -41,6 +41,8 @@ pub enum Replayed {
     Expired {
         at: Timestamp,
     },
+    /// It is a plan for what waits ([`crate::BacklogAct`]).
+    OfBacklog,
     Unknown,
 }
 
@@ -73,14 +75,17 @@ pub(crate) const LOCK_PLAN: &str = "-- replay: lock plan
 SELECT id FROM replay_plans WHERE id = $1 FOR UPDATE";
 
 pub(crate) const EXPIRES: &str = "-- replay: plan
-SELECT expires_at FROM replay_plans WHERE id = $1";
+SELECT expires_at, act IS NOT NULL FROM replay_plans WHERE id = $1";
 
 async fn step(tx: &mut Tx<'_>, next: &Next) -> Result<Replayed, StoreError> {
     tx.lock(LOCK_PLAN, next.plan.0).await?;
     let now = tx.now().await?;
-    let Some((expires,)) = ask!(tx, fetch_optional, (i64,), EXPIRES, next.plan.0)? else {
+    let Some((expires, of_backlog)) = ask!(tx, fetch_optional, (i64, bool), EXPIRES, next.plan.0)? else {
         return Ok(Replayed::Unknown);
     };
+    if of_backlog {
+        return Ok(Replayed::OfBacklog);
+    }
     let Some(item) = plans::next(tx, next.plan).await? else { return Ok(Replayed::Over) };
     if expires <= now {
         return Ok(Replayed::Expired { at: Timestamp(expires) });
@@ -90,7 +95,7 @@ async fn step(tx: &mut Tx<'_>, next: &Next) -> Result<Replayed, StoreError> {
         (Stage::Delivery, Some(response)) => delivery(tx, next, (&item, response), now).await?,
         (Stage::Delivery, None) => Some("it has no answer that could be delivered".to_owned()),
     };
-    Ok(Replayed::Item(item.ended(tx, next.plan, skipped, now).await?))
+    Ok(Replayed::Item(item.ended(tx, next.plan, "replayed", skipped, now).await?))
 }
 
 operation!(Step: Next => Replayed, "replay", step);
