@@ -49,14 +49,17 @@ async fn a_person_is_told_once(database: Database) {
     // Whoever blocked us cannot be told, and that is no dead letter of its own.
     rig.platform.say("ben", "ben-m1 #letta(http=400 x9)");
     rig.platform.say("ann", "ann-m2");
-    let ben = message_in(&store, "ben", "ben-m1 #letta(http=400 x9)", MessageState::Failed).await;
-    eventually("everything is over", PATIENCE, || {
+    eventually("both are over", PATIENCE, || {
         workers.tend(&rig);
         plugin.tend(&rig);
         let store = store.clone();
-        async move { all_over(&store).await && store.turns_under_way().await.is_ok_and(|turns| turns == 0) }
+        async move {
+            let counts = store.counts().await.expect("the store answers");
+            counts.messages.values().sum::<i64>() == 3 && all_over(&store).await
+        }
     })
     .await;
+    let ben = message_in(&store, "ben", "ben-m1 #letta(http=400 x9)", MessageState::Failed).await;
     answer_in(&store, "ann", "ann-m2", ResponseState::Delivered).await;
     assert!(worker_died.exists() && plugin_died.exists(), "somebody died at each of the two points");
     assert_eq!(texts(&rig, "ann")[0], format!("{NOTICE} refused"), "by the class of the failure");
