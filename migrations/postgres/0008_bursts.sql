@@ -5,6 +5,8 @@ CREATE TABLE turn_messages (
     message_id uuid NOT NULL,
     -- Its place in the turn, from 1.
     ord        bigint NOT NULL,
+    -- The number of the attempt at this message.
+    attempt    bigint NOT NULL,
     PRIMARY KEY (turn_id, message_id)
 );
 CREATE INDEX turn_messages_message ON turn_messages (message_id);

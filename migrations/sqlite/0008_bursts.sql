@@ -5,6 +5,8 @@ CREATE TABLE turn_messages (
     message_id BLOB NOT NULL REFERENCES messages (id),
     -- Its place in the turn, from 1.
     ord        INTEGER NOT NULL,
+    -- The number of the attempt at this message.
+    attempt    INTEGER NOT NULL,
     PRIMARY KEY (turn_id, message_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX turn_messages_message ON turn_messages (message_id);

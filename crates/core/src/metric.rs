@@ -112,7 +112,7 @@ table! {
     BREAKER: Gauge "broca_breaker_state" ["endpoint", "state"] by Worker;
     /// How often this worker found that an agent's endpoint is away, so that nobody asks it for a while.
     BREAKER_OPENED: Counter "broca_breaker_opened_total" ["endpoint"] by Worker;
-    /// Conversations that had to wait although nothing of them failed: for an endpoint, a slot, an agent to be configured.
+    /// Conversations that had to wait although nothing of them failed: for an endpoint, a slot, an agent to be configured, more messages of a burst.
     PARKED: Counter "broca_parked_total" ["agent", "what_for"] by Worker;
     /// How long a turn waited until its agent, or its agent's endpoint, might have one more.
     SLOT_WAIT: Seconds "broca_turn_slot_wait_seconds" ["agent"] by Worker;

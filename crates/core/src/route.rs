@@ -4,7 +4,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Instance, UserId, format::FormatOptions, notice::NoticePolicy, retry::RetryPolicy};
+use crate::{
+    Instance, UserId,
+    burst::{Busy, Coalesce},
+    format::FormatOptions,
+    notice::NoticePolicy,
+    retry::RetryPolicy,
+};
 
 /// What is done with a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +118,9 @@ pub struct Route {
     pub notice: Option<NoticePolicy>,
     /// Likewise.
     pub quarantine_after: Option<u32>,
+    /// Messages in quick succession become one turn.
+    pub coalesce: Option<Coalesce>,
+    pub busy: Option<Busy>,
 }
 
 impl Route {
@@ -141,6 +150,15 @@ pub struct Resolved {
     pub notice: Option<NoticePolicy>,
     /// So many messages in a row that failed by their conversation's own fault, and it is put on hold; 0 is never.
     pub quarantine_after: u32,
+    pub coalesce: Coalesce,
+    pub busy: Busy,
+}
+
+impl Resolved {
+    /// Whether one turn may say several messages.
+    pub fn joins(&self) -> bool {
+        self.mode != Mode::Listen && (self.coalesce.window_ms > 0 || self.busy != Busy::Queue)
+    }
 }
 
 /// All routes, in order, and the defaults behind them.
@@ -173,6 +191,8 @@ impl Routes {
             format: route.format.unwrap_or(self.format),
             notice: Some(route.notice.as_ref().unwrap_or(&self.notice)).filter(|notice| notice.enabled).cloned(),
             quarantine_after: route.quarantine_after.unwrap_or(self.quarantine_after),
+            coalesce: route.coalesce.unwrap_or_default(),
+            busy: route.busy.unwrap_or_default(),
         }
     }
 

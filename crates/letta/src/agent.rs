@@ -47,6 +47,15 @@ pub trait RunProgress: Send + Sync {
     fn seen(&self, turn: TurnId, seq: i64);
 }
 
+/// What became of a turn that was to be stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stopped {
+    /// It runs no more and brings no answer. `heard`: the agent has its text in the conversation, as far as can be told.
+    Stopped { heard: bool },
+    /// It came to its end all the same.
+    Ended(TurnOutcome),
+}
+
 /// What the agent's side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentHealth {
@@ -84,6 +93,10 @@ pub trait Agent: Send + Sync + std::fmt::Debug {
     /// it runs, reads its answer when it is over, says it again (same key) only when the evidence says that the
     /// agent never got it or will recognise the key.
     async fn recover(&self, open: OpenTurn, progress: &dyn RunProgress) -> TurnOutcome;
+
+    /// Has a turn stop that somebody began, perhaps the caller, and says what it came to. Waits for its end where it cannot
+    /// be stopped.
+    async fn stop(&self, open: OpenTurn, progress: &dyn RunProgress) -> Stopped;
 
     /// Stops whatever runs in a conversation.
     async fn cancel(&self, conversation: &AgentConversation) -> Result<(), Failure>;

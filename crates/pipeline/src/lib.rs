@@ -25,11 +25,14 @@ pub mod worker;
 mod yielded;
 
 mod attempt;
+mod burst;
 mod delivering;
+mod ending;
 mod held;
 mod meter;
 mod parts;
 mod shared;
+mod stopping;
 
 pub use agents::Agents;
 

@@ -12,10 +12,11 @@ use serde_json::json;
 use sqlx::types::{Json, Uuid};
 
 use crate::{
-    PlanItem, Store, StoreError, catch_up,
+    NewResponse, PlanItem, Store, StoreError, catch_up,
     decode::parsed,
     journal::{Event, note},
     lite,
+    notices::{self, About},
     plans::{self, ItemRow},
     queue,
     replay::LOCK_PLAN,
@@ -199,15 +200,6 @@ async fn pass_over(
     Ok(None)
 }
 
-pub(crate) const TELL: &str = "-- backlog: notice
-INSERT INTO responses (id, kind, message_id, conversation_id, profile_id, instance, lane, text, state, created_at)
-VALUES ($1, 'notice', $2, $3, $4, $5, $6, $7, 'pending', $8)
-ON CONFLICT (id) DO NOTHING";
-
-pub(crate) const OWE: &str = "-- backlog: outbox
-INSERT INTO outbox (id, kind, instance, message_id, conversation_id, response_id, created_at)
-VALUES ($1, 'response', $2, $3, $4, $1, $5)";
-
 /// One for each chat, with the first of its messages that is passed over.
 async fn tell(
     tx: &mut Tx<'_>,
@@ -217,13 +209,10 @@ async fn tell(
     now: i64,
 ) -> Result<(), StoreError> {
     let (_, _, conversation, _, instance, chat, profile) = message;
-    let lane = lite::lane(instance, chat.as_deref(), *profile);
-    let response = ResponseId(Uuid::new_v5(&plan.0, lane.as_bytes()));
-    let (instance, lane) = (instance.as_str(), lane.as_str());
-    if change!(tx, TELL, response.0, id, *conversation, *profile, instance, lane, text, now)? == 1 {
-        change!(tx, OWE, response.0, instance, id, *conversation, now)?;
-    }
-    Ok(())
+    let (conversation, chat, profile) = (ConversationId(*conversation), chat.as_deref(), *profile);
+    let about = About { message: id, conversation, instance, chat, profile };
+    let id = ResponseId(Uuid::new_v5(&plan.0, about.lane().as_bytes()));
+    notices::tell(tx, &NewResponse { id, text: text.to_owned() }, &about, now).await
 }
 
 pub(crate) const PACED: &str = "-- backlog: what a pace keeps back

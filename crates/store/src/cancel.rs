@@ -1,7 +1,7 @@
 //! An operator ends a message before its time.
 //!
 //! What waits is ended here, under the lock of its conversation's row: a message in the queue or held, an answer that no
-//! plugin process has begun to deliver. What has ended stays as it is, and what is under way is not touched.
+//! plugin process has begun to deliver. A turn under way is asked to stop (`stops.rs`). What has ended stays as it is.
 
 use broca_core::{MessageId, MessageState, ResponseId, agent::FailureClass};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use sqlx::types::Uuid;
 use crate::{
     Store, StoreError,
     decode::parsed,
-    queue,
+    queue, stops,
     tx::{Tx, ask, change, operation},
 };
 
@@ -24,8 +24,8 @@ pub enum Cancelled {
     Answers {
         suppressed: Vec<ResponseId>,
     },
-    /// Nothing: a worker is at it.
-    Running,
+    /// A worker is at it: it is asked to stop, and whatever it comes to, no answer is delivered.
+    Stopping,
     /// Nothing: it is over, and no answer of it waits.
     Over {
         state: MessageState,
@@ -67,7 +67,10 @@ async fn cancel(tx: &mut Tx<'_>, cancel: &CancelMessage) -> Result<Cancelled, St
             }
             Ok(Cancelled::Message)
         }
-        MessageState::Processing => Ok(Cancelled::Running),
+        MessageState::Processing => {
+            stops::ask_to_cancel(tx, (id, conversation), &cancel.reason, now).await?;
+            Ok(Cancelled::Stopping)
+        }
         over => {
             let answers = ask!(tx, fetch_all, (Uuid,), SUPPRESS, id, class, cancel.reason.as_str(), now)?;
             let suppressed: Vec<_> = answers.into_iter().map(|(answer,)| ResponseId(answer)).collect();
@@ -79,7 +82,8 @@ async fn cancel(tx: &mut Tx<'_>, cancel: &CancelMessage) -> Result<Cancelled, St
 operation!(Cancel: CancelMessage => Cancelled, "cancel", cancel);
 
 impl Store {
-    /// Ends a message that waits for its turn, or keeps its answers from being delivered. May be called while workers
+    /// Ends a message that waits for its turn, asks for a stop of the one that has it, or keeps its answers from being
+    /// delivered. May be called while workers
     /// run, and again after any error.
     pub async fn cancel(&self, message: MessageId, reason: &str) -> Result<Cancelled, StoreError> {
         self.once::<Cancel>(CancelMessage { message, reason: reason.to_owned() }).await

@@ -3,9 +3,9 @@
 //! Putting a hold on and ending it are one row each; `set_aside.rs` takes messages out of their queues while it is on,
 //! `settle.rs` brings them back once it has ended.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
-use broca_core::{ConversationId, EventKind, HoldId, Instance, Timestamp, UserId, clock::micros};
+use broca_core::{ConversationId, EventKind, HoldId, Instance, Timestamp, UserId, agent::FailureClass, clock::micros};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::types::Uuid;
@@ -241,10 +241,34 @@ pub(crate) struct Release {
     actor: String,
 }
 
+pub(crate) const COUNT: &str = "-- quarantine: count
+UPDATE conversations SET failures = failures + 1 WHERE id = $1 RETURNING failures";
+
+/// Counts a failure of a conversation that the caller has locked; the so-manieth in a row puts it on hold.
+pub(crate) async fn count_failure(
+    tx: &mut Tx<'_>,
+    conversation: ConversationId,
+    (after, class): (NonZeroU32, FailureClass),
+    now: i64,
+) -> Result<Option<HoldId>, StoreError> {
+    let (failures,) = ask!(tx, fetch_one, (i64,), COUNT, conversation.0)?;
+    if failures < i64::from(after.get()) {
+        return Ok(None);
+    }
+    let (id, key) = (HoldId::new(), HoldSubject::Conversation(conversation).key());
+    let reason = format!("quarantined after {failures} failures in a row: {class}");
+    if change!(tx, PUT, id.0, "conversation", key.as_str(), reason.as_str(), BROCA, now, None::<i64>)? != 1 {
+        return Ok(None);
+    }
+    let event = Event::new(EventKind::Quarantined, now).conversation(conversation.0).actor(BROCA);
+    note(tx, &event.detail(json!({"hold": id, "reason": reason}))).await?;
+    Ok(Some(id))
+}
+
 pub(crate) const LOCK_CONVERSATION: &str = "-- hold: lock conversation
 SELECT id FROM conversations WHERE id = $1 FOR UPDATE";
 
-/// Whoever releases a conversation gives it another chance: its failures are counted anew.
+/// Whoever is answered, or released, has another chance: its failures are counted anew.
 pub(crate) const FORGIVE: &str = "-- hold: count failures anew
 UPDATE conversations SET failures = 0 WHERE id = $1 AND failures <> 0";
 

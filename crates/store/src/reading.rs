@@ -37,8 +37,18 @@ pub(crate) const BETWEEN: &str = "-- messages between
 SELECT id FROM messages WHERE id >= $1 AND id <= $2 ORDER BY id LIMIT $3";
 
 pub(crate) const TURNS: &str = "-- turns of a message
-SELECT id, state, attempt, worker, run, class, reason, started_at, finished_at
-FROM turns WHERE message_id = $1 ORDER BY attempt";
+SELECT id, state, attempt, messages, worker, run, class, reason, started_at, finished_at
+FROM turns WHERE message_id = $1
+UNION ALL
+SELECT t.id, t.state, s.attempt, t.messages, t.worker, t.run, t.class, t.reason, t.started_at, t.finished_at
+FROM turn_messages s JOIN turns t ON t.id = s.turn_id AND t.message_id <> s.message_id WHERE s.message_id = $1
+ORDER BY attempt";
+
+pub(crate) const ANSWERED_WITH: &str = "-- message that has the answer
+SELECT r.message_id
+FROM turn_messages s JOIN responses r ON r.turn_id = s.turn_id
+WHERE s.message_id = $1 AND r.message_id <> s.message_id
+ORDER BY r.created_at DESC LIMIT 1";
 
 pub(crate) const RESPONSES: &str = "-- responses of a message
 SELECT id, kind, state, attempts, text, receipt, parts, class, reason, created_at, finished_at
@@ -103,6 +113,7 @@ struct Turn {
     id: Uuid,
     state: String,
     attempt: i64,
+    messages: i64,
     worker: String,
     run: Option<String>,
     class: Option<String>,
@@ -132,6 +143,7 @@ impl Turn {
             id: TurnId(self.id),
             state: parsed(&self.state)?,
             attempt: count(self.attempt)?,
+            messages: count(self.messages)?,
             worker: self.worker,
             run: self.run,
             class: self.class,
@@ -184,6 +196,7 @@ impl Message {
             finished_at: self.finished_at.map(Timestamp),
             turns,
             responses,
+            answered_with: None,
             replays: Vec::new(),
         })
     }
@@ -195,9 +208,14 @@ pub(crate) async fn message(tx: &mut Tx<'_>, id: Uuid) -> Result<Option<MessageR
     let turns = ask!(tx, fetch_all, Turn, TURNS, id)?;
     let responses = ask!(tx, fetch_all, Answer, RESPONSES, id)?;
     let turns = turns.into_iter().map(Turn::record).collect::<Result<_, _>>()?;
-    let responses = responses.into_iter().map(Answer::record).collect::<Result<_, _>>()?;
+    let responses = responses.into_iter().map(Answer::record).collect::<Result<Vec<_>, _>>()?;
     let replays = replays_of(tx, id).await?;
-    Ok(Some(MessageRecord { replays, ..message.record(turns, responses)? }))
+    let answered_with = match message.state.as_str() {
+        "completed" if responses.is_empty() => ask!(tx, fetch_optional, (Uuid,), ANSWERED_WITH, id)?,
+        _ => None,
+    };
+    let answered_with = answered_with.map(|(message,)| MessageId(message));
+    Ok(Some(MessageRecord { replays, answered_with, ..message.record(turns, responses)? }))
 }
 
 impl Store {

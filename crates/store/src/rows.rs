@@ -364,6 +364,9 @@ pub struct MessageRecord {
     pub finished_at: Option<Timestamp>,
     pub turns: Vec<TurnRecord>,
     pub responses: Vec<ResponseRecord>,
+    /// The message that has the answer, where several were answered in one turn and this one was not the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_with: Option<MessageId>,
     /// Oldest first.
     pub replays: Vec<crate::ReplayRecord>,
 }
@@ -373,6 +376,8 @@ pub struct TurnRecord {
     pub id: TurnId,
     pub state: broca_core::TurnState,
     pub attempt: u32,
+    /// How many messages it said.
+    pub messages: u32,
     pub worker: String,
     pub run: Option<String>,
     pub class: Option<String>,

@@ -74,10 +74,9 @@ async fn end(app: &App, CancelArgs { id, reason }: &CancelArgs) -> Result<(), Fa
             let answers: Vec<_> = suppressed.iter().map(ToString::to_string).collect();
             format!("{id} was answered; the answer is not delivered: {}", answers.join(", "))
         }),
-        Cancelled::Running => conflict(
-            format!("a worker is at message {id}: it is not cancelled"),
-            "once it is answered, its answer can be kept back the same way",
-        ),
+        Cancelled::Stopping => app.output.result(&report, || {
+            format!("{id} is with the agent: it is asked to stop, and no answer is delivered; `broca message show {id}` tells")
+        }),
         Cancelled::Over { state } => conflict(
             format!("message {id} is {state}, and no answer of it waits: there is nothing to cancel"),
             "`broca message show ID` tells what became of it",

@@ -22,6 +22,7 @@ mod pause;
 mod refusal;
 mod search;
 mod sse;
+mod stop;
 mod turn;
 mod verdict;
 mod watch;
@@ -42,7 +43,7 @@ use self::{
     http::{Call, CallError, Http},
     turn::{Fate, Turn},
 };
-use crate::{Agent, AgentConversation, AgentHealth, OpenTurn, RunProgress, TurnRequest};
+use crate::{Agent, AgentConversation, AgentHealth, OpenTurn, RunProgress, Stopped, TurnRequest};
 
 /// One agent on a Letta server. Cheap to share, expensive to build: it owns the connections.
 #[derive(Debug)]
@@ -122,6 +123,10 @@ impl Agent for LettaAgent {
             Some(run) => turn.attach(run.clone(), open.seq).await,
             None => turn.drive(Fate::Open).await,
         }
+    }
+
+    async fn stop(&self, open: OpenTurn, progress: &dyn RunProgress) -> Stopped {
+        Turn::taken_over(self, &open, progress).stop(open.run.clone()).await
     }
 
     async fn cancel(&self, conversation: &AgentConversation) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod backlog;
+mod bursts;
 mod cancel;
 mod claim;
 mod crowd;
@@ -19,6 +20,7 @@ mod outage;
 mod pacing;
 mod reading;
 mod replay;
+mod stops;
 mod targets;
 mod turns;
 mod walk;

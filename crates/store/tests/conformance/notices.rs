@@ -1,15 +1,16 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use broca_core::{
-    MessageId, MessageState, OutboxId, ResponseId, ResponseKind, ResponseState,
+    MessageId, MessageState, OutboxId, ResponseId, ResponseKind, ResponseState, TurnId, TurnState,
     agent::{Failure, FailureClass},
 };
 use broca_store::{
-    AuditLimits, Claimed, DeliveryEnd, Fenced, Finish, FinishDelivery, Finished, HoldSubject, IfFailed, Lease,
-    LetterFilter, NewResponse, OwedKind, Stage, StoreError,
+    AuditLimits, Claimed, DeliveryEnd, EndTurn, Fenced, Finish, FinishDelivery, Finished, HoldSubject, IfFailed, Lease,
+    LetterFilter, MessageEnd, NewResponse, OwedKind, Stage, StoreError,
 };
 
 use crate::{
+    bursts::{accept, end_of, ended, joint_of, sound},
     home::{Home, TTL, done, ends, failed, failure, says, silent, start_of, worker},
     on_both,
     replay::{apply, item, plan, stage_of},
@@ -23,6 +24,7 @@ on_both!(
     a_replay_takes_a_notice_back,
     so_many_failures_in_a_row_are_a_quarantine,
     an_answer_and_a_release_count_anew,
+    several_that_fail_together_are_one_failure_and_one_notice,
     what_is_on_hold_already_is_not_quarantined,
 );
 
@@ -162,7 +164,7 @@ async fn so_many_failures_in_a_row_are_a_quarantine(home: Home) {
     // The one behind waits in its place, everybody else goes on.
     let waiting = &lease.pending[4];
     assert_eq!(waiting.id, messages[4]);
-    let start = broca_store::StartTurn { message: waiting.id, ..start_of(&lease, broca_core::TurnId::new(), &me) };
+    let start = broca_store::StartTurn { message: waiting.id, ..start_of(&lease, TurnId::new(), &me) };
     let refused = home.store.start_turn(start).await.unwrap_err();
     assert!(matches!(refused, StoreError::KeptBack(_)), "{refused}");
     home.store.release(lease.conversation, lease.epoch).await.unwrap();
@@ -189,6 +191,37 @@ async fn an_answer_and_a_release_count_anew(home: Home) {
         assert_eq!(done(home.store.finish(finish).await.unwrap()).quarantined, None, "{n}");
     }
     assert_eq!(home.number("SELECT failures FROM conversations").await, 1);
+}
+
+async fn several_that_fail_together_are_one_failure_and_one_notice(home: Home) {
+    let me = worker("w");
+    for round in 1..=2 {
+        let messages = accept(&home, "alice", 3).await;
+        let (lease, turn) = (home.hold(messages[0], &me).await, TurnId::new());
+        home.store.start_joint(joint_of(&lease, turn, &messages)).await.unwrap();
+        let ends = messages.iter().map(|message| (*message, MessageEnd::Failed(failure()))).collect();
+        let if_failed = IfFailed { notice: told("sorry").notice, ..counted(2) };
+        let end = EndTurn { if_failed, ..end_of(&lease, turn, TurnState::Dead, ends) };
+        let ended = ended(home.store.end_turn(end).await.unwrap());
+        assert_eq!(ended.quarantined.is_some(), round == 2, "{ended:?}");
+        let mut notices = Vec::new();
+        for message in &messages {
+            notices.push(home.store.message(*message).await.unwrap().unwrap().responses.len());
+        }
+        assert_eq!(notices, [0, 0, 1], "the last of them has it");
+    }
+    let holds = home.store.open_holds().await.unwrap();
+    assert_eq!(holds[0].reason, "quarantined after 2 failures in a row: unavailable");
+    sound(&home).await;
+    // Answered together, they have another chance.
+    home.store.release_hold(holds[0].id, "cli:me").await.unwrap();
+    home.sql("UPDATE conversations SET failures = 1").await;
+    let messages = accept(&home, "alice", 2).await;
+    let (lease, turn) = (home.hold(messages[0], &me).await, TurnId::new());
+    home.store.start_joint(joint_of(&lease, turn, &messages)).await.unwrap();
+    let ends = messages.iter().map(|message| (*message, MessageEnd::Answered)).collect();
+    ended(home.store.end_turn(end_of(&lease, turn, TurnState::Answered, ends)).await.unwrap());
+    assert_eq!(home.number("SELECT failures FROM conversations").await, 0);
 }
 
 async fn what_is_on_hold_already_is_not_quarantined(home: Home) {
