@@ -94,6 +94,7 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Export(args) => commands::export::run(app, &args).await,
         Command::Backup(args) => commands::backup::run(app, &args).await,
         Command::Retention(command) => commands::retention::run(app, &command).await,
+        Command::Backlog(args) => commands::backlog::run(app, &args).await,
         Command::Replay(args) => commands::replay::run(app, &args).await,
         Command::Demo(args) => commands::demo::run(app, &args).await,
         Command::Bench(args) => commands::bench::run(app, &args).await,

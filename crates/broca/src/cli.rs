@@ -108,6 +108,8 @@ pub(crate) enum Command {
     /// Chats and people that take no answers: the bot is blocked, or the chat is gone
     #[command(subcommand)]
     Targets(commands::targets::Command),
+    /// What waits to be answered, and what is to become of it after an outage
+    Backlog(commands::backlog::Args),
     /// Brings messages and answers back that failed
     Replay(commands::replay::Args),
     /// Keeps something back for a while

@@ -136,6 +136,8 @@ impl App {
             mode: settings.effective_mode(),
             retry: settings.retry,
             on_unknown: settings.on_unknown,
+            notice: settings.notice.clone(),
+            quarantine_after: settings.quarantine_after,
             format: settings.format,
         })
     }

@@ -18,6 +18,7 @@ pub mod instance;
 pub mod journal;
 pub mod live;
 pub mod metric;
+pub mod notice;
 pub mod retry;
 pub mod route;
 pub mod state;
@@ -26,7 +27,7 @@ pub mod trace;
 
 pub use agent::{Answer, TurnOutcome, Usage};
 pub use clock::{Clock, SystemClock, Timestamp};
-pub use delivery::{DeliveryError, Part, Profile, Receipt, Response};
+pub use delivery::{DeliveryError, Part, Profile, Receipt, Response, ResponseKind};
 pub use event::{Event, EventType};
 pub use id::{
     ChangeId, ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, TurnId, UserId, WorkerId,

@@ -120,6 +120,8 @@ table! {
     TOKENS: Counter "broca_tokens_total" ["agent", "kind"] by Worker;
     /// Messages that came to an end at the agent: completed, stored, failed.
     MESSAGES_ENDED: Counter "broca_messages_ended_total" ["plugin", "platform", "outcome"] by Worker;
+    /// People who were to be told that their message failed.
+    NOTICES: Counter "broca_notices_total" ["plugin", "platform"] by Worker;
     /// From the acceptance of a message, or its last replay, to its answer.
     ANSWER: Seconds "broca_answer_delay_seconds" ["plugin", "platform"] by Worker;
     /// Conversations that this worker holds.
@@ -168,6 +170,8 @@ table! {
 
     /// Conversations with work: waiting (nobody has it yet), in_hand (a worker holds it), parked (tried again later).
     CONVERSATIONS: Gauge "broca_conversations" ["state"] by Worker, one;
+    /// Conversations that are on hold because they kept failing.
+    QUARANTINED: Gauge "broca_conversations_quarantined" [] by Worker, one;
     /// Age of the oldest message that is not over, since its acceptance or its last replay; 0 when all are.
     OLDEST_MESSAGE: Gauge "broca_oldest_message_age_seconds" [] by Worker, one;
     /// Answers that are neither delivered nor given up.

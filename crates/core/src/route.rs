@@ -8,6 +8,7 @@ use crate::{
     Instance, UserId,
     burst::{Busy, Coalesce},
     format::FormatOptions,
+    notice::NoticePolicy,
     retry::RetryPolicy,
 };
 
@@ -129,6 +130,10 @@ pub struct Route {
     /// `None` follows the global one.
     pub on_unknown: Option<OnUnknown>,
     pub format: Option<FormatOptions>,
+    /// `None` follows the global one.
+    pub notice: Option<NoticePolicy>,
+    /// Likewise.
+    pub quarantine_after: Option<u32>,
     /// Messages in quick succession become one turn.
     pub coalesce: Option<Coalesce>,
     pub busy: Option<Busy>,
@@ -157,6 +162,10 @@ pub struct Resolved {
     pub retry: RetryPolicy,
     pub on_unknown: OnUnknown,
     pub format: FormatOptions,
+    /// Set when it is on.
+    pub notice: Option<NoticePolicy>,
+    /// So many messages in a row that failed by their conversation's own fault, and it is put on hold; 0 is never.
+    pub quarantine_after: u32,
     pub coalesce: Coalesce,
     pub busy: Busy,
 }
@@ -176,6 +185,8 @@ pub struct Routes {
     pub retry: RetryPolicy,
     pub on_unknown: OnUnknown,
     pub format: FormatOptions,
+    pub notice: NoticePolicy,
+    pub quarantine_after: u32,
 }
 
 pub const DEFAULT_AGENT: &str = "default";
@@ -194,6 +205,8 @@ impl Routes {
             retry: route.retry.unwrap_or(self.retry),
             on_unknown: route.on_unknown.unwrap_or(self.on_unknown),
             format: route.format.unwrap_or(self.format),
+            notice: Some(route.notice.as_ref().unwrap_or(&self.notice)).filter(|notice| notice.enabled).cloned(),
+            quarantine_after: route.quarantine_after.unwrap_or(self.quarantine_after),
             coalesce: route.coalesce.unwrap_or_default(),
             busy: route.busy.unwrap_or_default(),
         }

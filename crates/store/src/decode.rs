@@ -224,6 +224,7 @@ pub(crate) struct DeliveryRow {
     until: i64,
     now: i64,
     id: Uuid,
+    kind: String,
     message_id: Uuid,
     text: String,
     attempts: i64,
@@ -274,6 +275,7 @@ impl DeliveryRow {
         let asked_at = [self.asked_again_at, self.replayed_at].into_iter().flatten().fold(self.received_at, i64::max);
         Ok(Dispatch {
             refused: self.refused(),
+            kind: parsed(&self.kind)?,
             response: Response {
                 id: ResponseId(self.id),
                 text: self.text,

@@ -9,6 +9,8 @@
 
 mod accept;
 mod audit;
+mod backlog;
+mod backlog_plan;
 mod backup;
 mod batcher;
 mod cancel;
@@ -33,6 +35,7 @@ mod journal;
 mod journey;
 mod lite;
 mod live;
+mod notices;
 mod operation;
 mod parking;
 mod people;
@@ -58,6 +61,8 @@ mod writes;
 mod yardstick;
 
 pub use audit::{AuditLimits, Irregular, Irregularity};
+pub use backlog::{AGES_S, Backlog, BacklogFilter, BacklogGroup, Stand, WaitingConversation, WaitingMessage};
+pub use backlog_plan::{BacklogAct, BacklogStep, PacedPlan};
 pub use cancel::Cancelled;
 pub use closing::LetterCopy;
 pub use dead_letters::{Closed, ClosedLetters, Letter, LetterCursor, LetterFilter, Stage};

@@ -6,7 +6,7 @@
 mod words;
 
 use broca_core::{
-    EventKind, Instance, MessageId, MessageState, ResponseId, ResponseState, Timestamp,
+    EventKind, Instance, MessageId, MessageState, ResponseId, ResponseKind, ResponseState, Timestamp,
     agent::FailureClass,
     route::{Facts, Routes},
 };
@@ -97,10 +97,14 @@ pub enum Verdict {
     Cancelled {
         class: Option<String>,
         reason: Option<String>,
+        /// The state of what the person is told of it.
+        notice: Option<ResponseState>,
     },
     Failed {
         class: Option<String>,
         reason: Option<String>,
+        /// The state of what the person is told of it.
+        notice: Option<ResponseState>,
     },
     /// It was answered in one turn with others, the last of which has the answer.
     AnsweredWith {
@@ -204,8 +208,8 @@ fn verdict(standing: &Standing, routes: &Routes) -> Verdict {
         MessageState::Held => standing.holds.first().map_or(Verdict::Returning, on_hold),
         MessageState::Stored => Verdict::Stored,
         MessageState::Suppressed => Verdict::Suppressed { class, reason },
-        MessageState::Cancelled => Verdict::Cancelled { class, reason },
-        MessageState::Failed => Verdict::Failed { class, reason },
+        MessageState::Cancelled => Verdict::Cancelled { class, reason, notice: notice(standing) },
+        MessageState::Failed => Verdict::Failed { class, reason, notice: notice(standing) },
         MessageState::Completed => match open_or_last(&standing.answers) {
             None => match message.answered_with {
                 Some(message) => Verdict::AnsweredWith { message },
@@ -296,7 +300,15 @@ fn max_attempts(message: &MessageRecord, routes: &Routes) -> u32 {
 
 /// A replay may have left more than one.
 fn open_or_last(answers: &[AnswerStanding]) -> Option<&AnswerStanding> {
-    answers.iter().find(|answer| !answer.state.is_terminal()).or(answers.last())
+    let answers = || answers.iter().filter(|answer| answer.kind == ResponseKind::Answer);
+    answers().find(|answer| !answer.state.is_terminal()).or_else(|| answers().last())
+}
+
+/// Of the notice that was written when the message ended; one from before a replay says nothing of this end.
+fn notice(standing: &Standing) -> Option<ResponseState> {
+    let message = &standing.journey.message;
+    let notices = message.responses.iter().filter(|response| response.kind == ResponseKind::Notice);
+    notices.filter(|notice| Some(notice.created_at) == message.finished_at).map(|notice| notice.state).next()
 }
 
 fn answered(standing: &Standing, answer: &AnswerStanding) -> Verdict {

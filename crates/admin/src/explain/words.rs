@@ -1,6 +1,6 @@
 //! A verdict in words: the sentence, what it rests on, and what comes next.
 
-use broca_core::{EventKind, Timestamp, format::rfc3339};
+use broca_core::{EventKind, ResponseState, Timestamp, format::rfc3339};
 use broca_store::{JourneyEvent, MessageRecord, Standing};
 
 use super::Verdict;
@@ -62,9 +62,26 @@ pub(super) fn sentence(verdict: &Verdict, standing: &Standing) -> String {
         Verdict::Returning => "about to go back into its queue: the hold that kept it back has ended".to_owned(),
         Verdict::Stored => "stored: it was only listened to, and no agent is asked".to_owned(),
         Verdict::Suppressed { class, reason } => format!("suppressed{}", why(class.as_deref(), reason.as_deref())),
-        Verdict::Cancelled { class, reason } => format!("cancelled{}", why(class.as_deref(), reason.as_deref())),
-        Verdict::Failed { class, reason } => format!("failed{}", why(class.as_deref(), reason.as_deref())),
+        Verdict::Cancelled { class, reason, notice } => {
+            format!("cancelled{}{}", why(class.as_deref(), reason.as_deref()), told(*notice))
+        }
+        Verdict::Failed { class, reason, notice } => {
+            format!("failed{}{}", why(class.as_deref(), reason.as_deref()), told(*notice))
+        }
         other => answer_sentence(other, now),
+    }
+}
+
+/// Whether the person knows.
+fn told(notice: Option<ResponseState>) -> &'static str {
+    match notice {
+        None => "",
+        Some(ResponseState::Delivered) => "; the person was told so",
+        Some(ResponseState::Pending | ResponseState::Delivering | ResponseState::Retry) => {
+            "; a notice of that is on its way"
+        }
+        Some(ResponseState::Unknown) => "; nobody knows whether the notice of that arrived",
+        Some(ResponseState::Dead | ResponseState::Suppressed) => "; the notice of that was not delivered",
     }
 }
 

@@ -1,5 +1,6 @@
 //! One file per subcommand. Each only wires: it reads its arguments, calls what does the work, and prints.
 
+pub(crate) mod backlog;
 pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod chat;

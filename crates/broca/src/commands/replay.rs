@@ -54,7 +54,7 @@ pub(crate) struct Args {
     letters: LetterArgs,
 }
 
-fn rate(text: &str) -> Result<NonZeroU32, String> {
+pub(super) fn rate(text: &str) -> Result<NonZeroU32, String> {
     let number = text.strip_suffix("/s").unwrap_or(text);
     number.parse().map_err(|_| format!("'{text}' is no rate: use e.g. 5 or 5/s"))
 }
@@ -239,7 +239,7 @@ impl From<ReplayError> for Failure {
     fn from(error: ReplayError) -> Self {
         let code = match &error {
             ReplayError::NoPlan(_) => Code::NotFound,
-            ReplayError::Expired { .. } => Code::Conflict,
+            ReplayError::Expired { .. } | ReplayError::OfBacklog(_) => Code::Conflict,
             ReplayError::Text(_) => Code::Usage,
             ReplayError::Store(_) => Code::Failure,
         };

@@ -85,8 +85,8 @@ fn turn(turn: &TurnRecord) -> String {
 fn answers(record: &MessageRecord) -> Vec<String> {
     let lines = |response: &ResponseRecord| {
         let why = why(response.class.as_deref(), response.reason.as_deref());
-        let head =
-            format!("answer        {} {} after {} attempts{why}", response.id, response.state, response.attempts);
+        let (kind, id, state) = (response.kind.as_str(), response.id, response.state);
+        let head = format!("{kind:<12}  {id} {state} after {} attempts{why}", response.attempts);
         [head, format!("              {}", response.text)]
     };
     record.responses.iter().flat_map(lines).collect()

@@ -64,6 +64,7 @@ fn ranges(problems: &mut Problems<'_>) {
         ("limits.max_json_bytes", settings.limits.max_json_bytes as u64, 2, 256 * 1024),
         ("audit.interval_s", settings.audit.interval_s, 0, 86_400),
         ("audit.overdue_s", settings.audit.overdue_s, 1, 86_400),
+        ("quarantine_after", u64::from(settings.quarantine_after), 0, 1_000),
         ("events.max_per_s", u64::from(settings.events.max_per_s), 1, 100_000),
         ("retention.interval_s", settings.retention.interval_s, 0, 86_400),
         ("retention.messages_days", settings.retention.messages_days, 0, CENTURY),
@@ -88,7 +89,14 @@ fn ranges(problems: &mut Problems<'_>) {
     for (key, policy) in [("retry", &settings.retry), ("delivery_retry", &settings.delivery_retry)] {
         retry(problems, key, policy);
     }
+    notice(problems, "notice", &settings.notice);
     for (place, route) in settings.routes.iter().enumerate() {
+        if let Some(policy) = &route.notice {
+            notice(problems, &format!("routes.{place}.notice"), policy);
+        }
+        if let Some(failures) = route.quarantine_after {
+            problems.between(&format!("routes.{place}.quarantine_after"), u64::from(failures), 0, 1_000);
+        }
         if let Some(policy) = &route.retry {
             retry(problems, &format!("routes.{place}.retry"), policy);
         }
@@ -161,6 +169,18 @@ fn stuck_after(problems: &mut Problems<'_>, name: &str, agent: &AgentSettings) {
                  server would count as overdue, and its message as failed; use less, or leave it out"
             ),
         );
+    }
+}
+
+/// A few sentences, at the most.
+const NOTICE_BYTES: usize = 4_096;
+
+fn notice(problems: &mut Problems<'_>, key: &str, policy: &broca_core::notice::NoticePolicy) {
+    let others = policy.texts.iter().map(|(class, text)| (format!("{key}.texts.{class}"), text));
+    for (key, text) in std::iter::once((format!("{key}.text"), &policy.text)).chain(others) {
+        if text.len() > NOTICE_BYTES {
+            problems.add(&key, &format!("has {} bytes; use {NOTICE_BYTES} at the most", text.len()));
+        }
     }
 }
 

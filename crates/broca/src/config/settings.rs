@@ -6,6 +6,7 @@ use broca_core::{
     Instance, Limits,
     breaker::BreakerPolicy,
     format::FormatOptions,
+    notice::NoticePolicy,
     retry::RetryPolicy,
     route::{Mode, OnUnknown, Route},
 };
@@ -34,6 +35,10 @@ pub(crate) struct Settings {
     pub(crate) retry: RetryPolicy,
     /// What is done about a turn of which nobody can tell whether the agent did it, unless the route says otherwise.
     pub(crate) on_unknown: OnUnknown,
+    /// What a person is told when their message failed, unless the route says otherwise.
+    pub(crate) notice: NoticePolicy,
+    /// So many failures in a row put a conversation on hold, unless the route says otherwise; 0: never.
+    pub(crate) quarantine_after: u32,
     /// Of handing an answer to its platform.
     pub(crate) delivery_retry: RetryPolicy,
     pub(crate) limits: Limits,
@@ -62,6 +67,8 @@ impl Default for Settings {
             format: FormatOptions::default(),
             retry: RetryPolicy::default(),
             on_unknown: OnUnknown::default(),
+            notice: NoticePolicy::default(),
+            quarantine_after: 5,
             delivery_retry: DeliveryOptions::default().retry,
             limits: Limits::default(),
             worker: WorkerSettings::default(),

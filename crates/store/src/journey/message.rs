@@ -20,7 +20,8 @@ SELECT stage, how, actor, note, closed_at, purged_at FROM letters_closed WHERE m
 
 /// The end of the work and the answer are written in one statement.
 pub(super) fn answer_at(kind: EventKind, at: i64, answers: &[Answer]) -> Option<ResponseId> {
-    let answer = answers.iter().find(|answer| kind == EventKind::Answered && answer.created_at == at);
+    let answer =
+        answers.iter().find(|answer| kind == EventKind::Answered && answer.created_at == at && !answer.is_notice());
     answer.map(|answer| ResponseId(answer.id))
 }
 

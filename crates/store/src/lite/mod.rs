@@ -132,6 +132,7 @@ mod tests {
             set_aside::CONVERSATION_LITE,
             set_aside::KEEPERS_LITE,
             set_aside::SET_ASIDE_LITE,
+            settle::WAKE_ONE,
             settle::NEXT_LITE,
             settle::HEIRS_LITE,
             settle::HAND_ON_LITE,

@@ -7,8 +7,8 @@ use broca_core::{
     agent::{Failure, FailureClass},
 };
 use broca_store::{
-    AuditLimits, Cancelled, Claimed, EndTurn, Fenced, Lease, LetterFilter, MessageEnd, NewResponse, Park, Parked,
-    ResumeTurn, StartJoint, StoreError, TurnEnded,
+    AuditLimits, Cancelled, Claimed, EndTurn, Fenced, IfFailed, Lease, LetterFilter, MessageEnd, NewResponse, Park,
+    Parked, ResumeTurn, StartJoint, StoreError, TurnEnded,
 };
 
 use crate::{
@@ -68,6 +68,7 @@ pub(crate) fn end_of(lease: &Lease, turn: TurnId, state: TurnState, ends: Vec<(M
         usage: None,
         ends,
         response: None,
+        if_failed: IfFailed::default(),
         delay: Duration::ZERO,
     }
 }

@@ -1,6 +1,7 @@
 //! One suite, run on a real SQLite file and on a real PostgreSQL.
 
 mod audit;
+mod backlog;
 mod bursts;
 mod cancel;
 mod claim;
@@ -17,6 +18,7 @@ mod home;
 mod ingest;
 mod journey;
 mod live;
+mod notices;
 mod outage;
 mod pacing;
 mod people;

@@ -203,7 +203,8 @@ async fn an_open_plan_keeps_what_it_names(home: Home) {
     let message = finish(&home, "ann").await;
     publish(&home).await;
     let item = NewPlanItem { message, response: None, stage: Stage::Turn, replays: 0, text: Some("else".into()) };
-    let plan = NewPlan { actor: "test".into(), asked: serde_json::Value::Null, life: DAY, items: vec![item] };
+    let asked = serde_json::Value::Null;
+    let plan = NewPlan { actor: "test".into(), asked, life: DAY, act: None, items: vec![item] };
     home.store.make_plan(plan).await.unwrap();
     assert_eq!(retain(&home.store, &policy()).await.messages, 0);
     let_pass(&home, 2).await;
