@@ -115,12 +115,44 @@ async fn after_an_outage(database: Database) {
     assert_eq!(rig.is_sound(), Ok(()));
 }
 
+async fn one_turn_for_each_conversation(database: Database) {
+    let rig = Rig::start(RigOptions::new(database)).await;
+    let _plugin = Crew::plugin(&rig, &[]);
+    let store = rig.store().await;
+    for number in 0..4 {
+        say(&rig, number).await;
+    }
+    let (draft, _) = json(&rig, &["backlog", "catch-up", "--rate", "50"]);
+    let drafted = &draft["draft"];
+    assert_eq!((drafted["messages"].as_u64(), drafted["conversations"].as_u64()), (Some(40), Some(10)), "{draft:#}");
+    let (report, code) = json(&rig, &["backlog", "apply", &plan_of(&draft)]);
+    assert_eq!((report["done"].as_u64(), code), (Some(PEOPLE as u64), 0), "{report:#}");
+    let _workers = Crew::workers(&rig, 2, &[]);
+    eventually("each of them has an answer", PATIENCE, || {
+        let answers = rig.platform.log().len();
+        async move { answers >= PEOPLE }
+    })
+    .await;
+    eventually("all is over", PATIENCE, || all_over(&store)).await;
+    let turns = rig.letta.turns();
+    assert_eq!((turns.len(), rig.platform.log().len()), (PEOPLE, PEOPLE), "one turn and one answer for each");
+    for turn in turns {
+        let places: Vec<_> = (0..4).map(|m| turn.text.find(&format!("-m{m:03}"))).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "all that was said, in order: {}", turn.text);
+    }
+    let counts = store.counts().await.expect("the store answers");
+    assert_eq!(counts.messages["completed"], 40, "{counts:?}");
+    assert_eq!(rig.is_sound(), Ok(()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn on_sqlite() {
     after_an_outage(Database::Sqlite).await;
+    one_turn_for_each_conversation(Database::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_postgres() {
     after_an_outage(Database::Postgres).await;
+    one_turn_for_each_conversation(Database::Postgres).await;
 }
