@@ -89,11 +89,15 @@ id!(
     HoldId
 );
 id!(
+    /// One rule of an operator's about who may talk.
+    RuleId
+);
+id!(
     /// The key of order: one agent and one scope key.
     ConversationId
 );
 
-time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId);
+time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId, RuleId);
 
 impl MessageId {
     /// Not greater than the id of any message that was made at `at` or later, by its maker's clock.

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Instance, UserId, format::FormatOptions, retry::RetryPolicy};
+use crate::{Instance, UserId, access::AccessSettings, format::FormatOptions, retry::RetryPolicy};
 
 /// What is done with a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +108,8 @@ pub struct Route {
     /// `None` follows the global one.
     pub on_unknown: Option<OnUnknown>,
     pub format: Option<FormatOptions>,
+    /// Who may talk on it, where that is not what its instance says.
+    pub access: Option<AccessSettings>,
 }
 
 impl Route {
@@ -133,6 +135,7 @@ pub struct Resolved {
     pub retry: RetryPolicy,
     pub on_unknown: OnUnknown,
     pub format: FormatOptions,
+    pub access: Option<AccessSettings>,
 }
 
 /// All routes, in order, and the defaults behind them.
@@ -161,6 +164,7 @@ impl Routes {
             retry: route.retry.unwrap_or(self.retry),
             on_unknown: route.on_unknown.unwrap_or(self.on_unknown),
             format: route.format.unwrap_or(self.format),
+            access: route.access.clone(),
         }
     }
 
