@@ -1,5 +1,6 @@
 //! What operators do, once: the command line, and later other front ends, are thin callers of these.
 
+pub mod access;
 pub mod cancel;
 pub mod check;
 pub mod dead_letters;

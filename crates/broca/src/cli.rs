@@ -118,6 +118,18 @@ pub(crate) enum Command {
     /// Keeps something back for a while
     #[command(subcommand)]
     Hold(commands::hold::Command),
+    /// Who may talk, and who may not
+    #[command(subcommand)]
+    Access(commands::access::Command),
+    /// Those of whom nothing is taken
+    #[command(subcommand)]
+    Ignore(commands::ignore::Command),
+    /// The codes that strangers were given
+    #[command(subcommand)]
+    Pairing(commands::pairing::Command),
+    /// People
+    #[command(subcommand)]
+    Users(commands::users::Command),
     /// Is every message over or on its way? For monitors, and after an outage
     Check(commands::check::Args),
     /// What waits, what runs, what failed

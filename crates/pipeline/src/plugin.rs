@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     PipelineError,
+    admission::{AccessOptions, Doorkeeper},
     deliver::{self, Deliverer, DeliveryOptions},
     delivering::DeliveringSet,
     ingest::Ingestor,
@@ -26,6 +27,7 @@ pub struct PluginDeps {
     pub instance: Instance,
     pub routes: Arc<Routes>,
     pub limits: Limits,
+    pub access: AccessOptions,
     pub options: DeliveryOptions,
 }
 
@@ -37,12 +39,13 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When it cannot begin (no such consumer, no database), or when the plugin cannot go on.
 pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), PipelineError> {
-    let PluginDeps { store, bus, plugin, instance, routes, limits, options } = deps;
+    let PluginDeps { store, bus, plugin, instance, routes, limits, access, options } = deps;
     store.check_migrated().await?;
     let consumer_name = subject::outgoing_consumer(&instance);
     let consumer = bus.consumer(subject::STREAM_OUT, &consumer_name, options.slots).await?;
     let relay = Relay::new(store.clone(), bus);
-    let ingest = Arc::new(Ingestor { store: store.clone(), relay: relay.clone(), routes, limits });
+    let doorkeeper = Arc::new(Doorkeeper::new(store.clone(), access));
+    let ingest = Arc::new(Ingestor { store: store.clone(), relay: relay.clone(), routes, limits, doorkeeper });
     let platform = plugin.manifest().platform;
     meter::plugin_begins(&instance, &platform, options.slots);
     let stop_plugin = CancellationToken::new();

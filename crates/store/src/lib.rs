@@ -8,6 +8,7 @@
 //! raises its `epoch`, and every write under a lease names the epoch it was taken with.
 
 mod accept;
+mod access;
 mod audit;
 mod batcher;
 mod cancel;
@@ -24,8 +25,10 @@ mod holding;
 mod holds;
 mod journal;
 mod journey;
+mod limits;
 mod lite;
 mod operation;
+mod pairing;
 mod parking;
 mod pg;
 mod plans;
@@ -46,6 +49,7 @@ mod workload;
 mod writes;
 mod yardstick;
 
+pub use access::{AccessRule, AccessState, Activation, NewRule, RuleSource};
 pub use audit::{AuditLimits, Irregular, Irregularity};
 pub use cancel::Cancelled;
 pub use closing::LetterCopy;
@@ -55,6 +59,7 @@ pub use endpoints::{Endpoint, EndpointSign, EndpointStep, EndpointStepped};
 pub use error::StoreError;
 pub use holds::{Hold, HoldState, HoldSubject, NewHold, Person, PutOn};
 pub use journey::JourneyEvent;
+pub use pairing::{Pairing, PairingState, PairingTerms};
 pub use parking::{Park, Parked, ParkedCount, Unpark};
 pub use plans::{NewPlan, NewPlanItem, Plan, PlanItem};
 pub use replay::{ReplayRecord, Replayed};

@@ -95,7 +95,7 @@ operation!(Step: Next => Replayed, "replay", step);
 
 pub(crate) const MESSAGE: &str = "-- replay: message
 SELECT m.state, m.replays, m.class, m.reason, m.finished_at, m.seq, m.attempts, m.text, m.instance, m.conversation_id,
-       EXISTS (SELECT 1 FROM responses r WHERE r.message_id = m.id AND r.open) AS answering
+       EXISTS (SELECT 1 FROM responses r WHERE r.message_id = m.id AND r.open AND r.turn_id IS NOT NULL) AS answering
 FROM messages m WHERE m.id = $1";
 
 pub(crate) const REOPEN_MESSAGE: &str = "-- replay: reopen message
@@ -128,6 +128,9 @@ impl Message {
             _ if !state.is_terminal() => Some(format!("it is {state}: only what has ended is replayed")),
             Err(refused) => Some(refused.to_string()),
             Ok(_) if self.answering => Some("an answer of it is still on its way".to_owned()),
+            Ok(_) if self.text.is_empty() && item.text.is_none() => {
+                Some("its text was not kept: give it one with `broca replay --edit`".to_owned())
+            }
             Ok(_) => None,
         })
     }

@@ -4,8 +4,14 @@ use std::time::Duration;
 
 use broca_core::{
     Answer, ConversationId, Instance, MessageId, MessageState, OutboxId, Part, Profile, Receipt, Response, ResponseId,
-    ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId, agent::Failure, retry::Budget, route::Scope,
+    ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId,
+    access::{Allowance, Suppression},
+    agent::Failure,
+    retry::Budget,
+    route::Scope,
 };
+
+use crate::PairingTerms;
 
 /// A checked message on its way in, with what the route said of it.
 #[derive(Clone, Debug)]
@@ -19,6 +25,20 @@ pub struct NewMessage {
     pub agent: String,
     pub scope: Scope,
     pub trace: TraceParent,
+    pub admission: Admission,
+}
+
+/// Whether a message is let in, as far as is known before it is counted.
+#[derive(Clone, Debug, Default)]
+pub enum Admission {
+    #[default]
+    Open,
+    /// If its sender has not said too much, which is counted in the transaction that stores the message.
+    Within { allowance: Allowance, keep_text: bool },
+    /// It is stored and goes nowhere.
+    Suppressed { suppression: Suppression, keep_text: bool },
+    /// The same, and its sender gets a code unless they have one.
+    AskPairing { suppression: Suppression, keep_text: bool, terms: PairingTerms },
 }
 
 /// What became of a [`NewMessage`]: committed, in its place, with its wake owed to the broker.
@@ -33,6 +53,8 @@ pub enum Accepted {
     },
     /// `(instance, event_id)` was accepted before, as this message.
     Duplicate { message: MessageId },
+    /// Committed and not let in. Nobody waits for it, and it owes nothing but the notice to its sender, if there is one.
+    Suppressed { message: MessageId, suppression: Suppression, notice: Option<Box<Owed>> },
 }
 
 /// A publish that is owed to the broker, with everything needed to make it.

@@ -1,5 +1,7 @@
 //! One file per subcommand. Each only wires: it reads its arguments, calls what does the work, and prints.
 
+pub(crate) mod access;
+mod active;
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod check;
@@ -8,11 +10,13 @@ pub(crate) mod demo;
 pub(crate) mod dlq;
 pub(crate) mod explain;
 pub(crate) mod hold;
+pub(crate) mod ignore;
 mod letters;
 pub(crate) mod message;
 pub(crate) mod migrate;
 mod moment;
 pub(crate) mod nats;
+pub(crate) mod pairing;
 pub(crate) mod plugin;
 pub(crate) mod rehearse;
 pub(crate) mod replay;
@@ -22,5 +26,6 @@ pub(crate) mod targets;
 pub(crate) mod tied;
 mod timeline;
 pub(crate) mod up;
+pub(crate) mod users;
 mod which;
 pub(crate) mod worker;

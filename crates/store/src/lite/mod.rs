@@ -62,7 +62,7 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection, Row};
 
     use super::*;
-    use crate::{queue, set_aside, settle};
+    use crate::{access, limits, pairing, queue, set_aside, settle};
 
     /// Reads the plan of every hot statement on tables that were never analysed, which is how SQLite plans them.
     #[tokio::test]
@@ -72,6 +72,14 @@ mod tests {
         let statements = [
             ingest::SEEN,
             ingest::PROFILES,
+            ingest::QUEUE,
+            limits::OPEN_LITE,
+            limits::KEEP_LITE,
+            access::VERSION,
+            access::INACTIVE,
+            access::REPLACE,
+            pairing::GIVEN,
+            pairing::BY_CODE,
             claim::LOOK,
             claim::TAKE,
             claim::PENDING,
