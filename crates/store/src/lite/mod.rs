@@ -72,11 +72,9 @@ mod tests {
         let statements = [
             ingest::SEEN,
             ingest::PROFILES,
-            ingest::QUEUE,
             limits::OPEN_LITE,
             limits::KEEP_LITE,
             access::VERSION,
-            access::INACTIVE,
             access::REPLACE,
             pairing::GIVEN,
             pairing::BY_CODE,

@@ -28,8 +28,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        access,
         db::{Db, PG_SESSION, Pg},
-        queue, set_aside, settle,
+        limits, pairing, queue, set_aside, settle,
     };
 
     const HOT: [&str; 17] = [
@@ -68,6 +69,10 @@ mod tests {
         settle::ENDED,
     ];
 
+    /// On the way of messages that are counted, and of strangers.
+    const OF_ACCESS: [&str; 6] =
+        [ingest::SEEN, limits::OPEN_PG, limits::KEEP_PG, access::REPLACE, pairing::GIVEN, pairing::BY_CODE];
+
     /// On empty tables, because that is when a connection makes its plans, to keep them.
     #[tokio::test]
     async fn hot_statements_look_rows_up_by_key() {
@@ -77,7 +82,7 @@ mod tests {
         let mut conn = PgConnection::connect(&url).await.unwrap();
         conn.execute(PG_SESSION).await.unwrap();
         let others = [delivery::BEGIN, delivery::NEXT, lease::WAKE_DUE, parking::UNPARK, crate::workers::PARKED];
-        for statement in HOT.iter().chain(&others).chain(&OF_HOLDS) {
+        for statement in HOT.iter().chain(&others).chain(&OF_HOLDS).chain(&OF_ACCESS) {
             let arguments = (1..).take_while(|n| statement.contains(&format!("${n}"))).map(|_| "NULL");
             let arguments = match arguments.collect::<Vec<_>>() {
                 none if none.is_empty() => String::new(),
