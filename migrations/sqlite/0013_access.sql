@@ -64,3 +64,6 @@ ALTER TABLE users ADD COLUMN inactive_at INTEGER;
 ALTER TABLE users ADD COLUMN inactive_by TEXT;
 ALTER TABLE users ADD COLUMN inactive_reason TEXT;
 CREATE INDEX users_inactive ON users (id) WHERE NOT is_active;
+
+-- A person's custom instructions once more, where a worker reads them with the rest of a profile (`users.custom_instructions`).
+ALTER TABLE profiles ADD COLUMN instructions TEXT;

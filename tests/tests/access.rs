@@ -165,12 +165,19 @@ async fn people_come_and_go(scene: &Scene) {
     .await;
     scene.does(&["access", "allow", "demo/@stranger", "--instance", "demo"]);
     scene.is_answered("stranger", "hi").await;
+    scene.does(&["users", "set", "demo/stranger", "--instructions", "be kind"]);
+    scene.is_answered("stranger", "and now?").await;
+    let last = scene.told("stranger").pop().unwrap_or_default();
+    assert!(last.ends_with("[Username: @stranger, Demo ID: stranger, Instructions: be kind] and now?"), "{last}");
     for (args, code) in [
         (&["access", "remove", "demo/nobody"][..], 3),
         (&["access", "allow", "demo/"], 2),
         (&["access", "allow", "demo/7", "--instance", "nowhere"], 3),
         (&["ignore", "import", "/does/not/exist"], 2),
         (&["users", "deactivate", "demo/nobody"], 3),
+        (&["users", "set", "demo/nobody", "--instructions", "x"], 3),
+        (&["users", "set", "demo/friend", "--preferences", "[]"], 2),
+        (&["users", "set", "demo/friend"], 2),
     ] {
         assert_eq!(scene.rig.run(args).status.code(), Some(code), "{args:?}");
     }

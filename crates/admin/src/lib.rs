@@ -8,6 +8,7 @@ pub mod explain;
 pub mod holds;
 pub mod janitor;
 pub mod journey;
+pub mod person;
 mod preview;
 pub mod replay;
 pub mod status;

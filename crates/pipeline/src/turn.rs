@@ -180,6 +180,7 @@ fn request(
         platform_user_id: &message.profile.platform_user_id,
         username: message.profile.username.as_deref(),
         at: message.received_at,
+        instructions: message.instructions.as_deref(),
     };
     TurnRequest {
         turn,

@@ -147,6 +147,8 @@ pub struct PendingMessage {
     pub is_group: bool,
     pub text: String,
     pub profile: Profile,
+    /// What its sender's agent is to bear in mind with each of their messages.
+    pub instructions: Option<String>,
     pub received_at: Timestamp,
     /// The time since it was accepted or last replayed, by the database's clock, at `read_at`.
     pub age: Duration,

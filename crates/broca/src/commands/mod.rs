@@ -17,6 +17,7 @@ pub(crate) mod migrate;
 mod moment;
 pub(crate) mod nats;
 pub(crate) mod pairing;
+mod person;
 pub(crate) mod plugin;
 pub(crate) mod rehearse;
 pub(crate) mod replay;

@@ -9,9 +9,10 @@ use broca_core::{
 };
 use broca_store::{
     Accepted, Admission, AuditLimits, Claimed, Delivery, NewMessage, NewRule, OwedKind, PairingState, PairingTerms,
-    RuleSource, Stage,
+    PersonChange, RuleSource, Stage,
 };
 use futures::future::join_all;
+use serde_json::json;
 
 use crate::{
     home::{Home, instance, says, wish, worker},
@@ -31,6 +32,7 @@ on_both!(
     a_code_is_approved_once_and_can_be_revoked,
     rules_replace_each_other_and_raise_the_version,
     people_are_deactivated_and_come_back,
+    instructions_go_along_with_what_waits,
 );
 
 fn keep_out(reason: Reason, message: NewMessage) -> NewMessage {
@@ -341,4 +343,26 @@ async fn people_are_deactivated_and_come_back(home: Home) {
     let back = home.store.set_active(user, true, None, "op").await.unwrap().unwrap();
     assert_eq!((back.is_active, back.reason), (true, None));
     assert!(home.store.access_state(state.version).await.unwrap().changed.unwrap().inactive.is_empty());
+}
+
+async fn instructions_go_along_with_what_waits(home: Home) {
+    let set = |user, instructions: Option<&str>, preferences| PersonChange {
+        user,
+        instructions: Some(instructions.map(str::to_owned)),
+        preferences,
+    };
+    assert_eq!(home.store.set_person(set(UserId::new(), Some("x"), None)).await.unwrap(), None);
+    let (message, _) = home.accept(says("alice", "hi")).await;
+    let user = home.store.message(message).await.unwrap().unwrap().user_id;
+    let preferences = json!({"language": "fr"});
+    let now = home.store.set_person(set(user, Some("be brief"), Some(preferences.clone()))).await.unwrap().unwrap();
+    assert_eq!((now.custom_instructions.as_deref(), &now.agent_preferences), (Some("be brief"), &preferences));
+    home.accept(says("alice", "again")).await;
+    let lease = home.hold(message, &worker("w")).await;
+    let told: Vec<_> = lease.pending.iter().map(|pending| pending.instructions.as_deref()).collect();
+    assert_eq!(told, [Some("be brief"); 2]);
+    let now = home.store.set_person(set(user, None, None)).await.unwrap().unwrap();
+    assert_eq!((now.custom_instructions, now.agent_preferences), (None, preferences));
+    let pending = home.store.pending(lease.conversation, lease.epoch).await.unwrap();
+    assert!(pending.iter().all(|pending| pending.instructions.is_none()));
 }
