@@ -7,7 +7,7 @@ use std::{
 };
 
 use broca_core::{Incoming, MessageId, MessageState, Sender, TraceParent, route::Scope, subject};
-use broca_store::{Accepted, NewMessage, Store};
+use broca_store::{Accepted, Admission, NewMessage, Store};
 use broca_tests::{Database, Process, Rig, RigOptions, all_over, comes_to_rest, eventually, message_in};
 use serde_json::Value;
 
@@ -97,6 +97,7 @@ async fn what_is_over_goes_while_messages_flow(database: Database) {
         agent: "default".to_owned(),
         scope: Scope::Profile,
         trace: TraceParent::random(),
+        admission: Admission::Open,
     };
     let Accepted::Duplicate { message } = store.ingest(again).await.expect("the store answers") else {
         panic!("an event is accepted once")

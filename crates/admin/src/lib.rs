@@ -1,5 +1,6 @@
 //! What operators do, once: the command line, and later other front ends, are thin callers of these.
 
+pub mod access;
 pub mod backlog;
 pub mod cancel;
 pub mod check;
@@ -13,6 +14,7 @@ pub mod janitor;
 pub mod journey;
 pub mod live;
 pub mod modes;
+pub mod person;
 mod preview;
 pub mod replay;
 pub mod retention;

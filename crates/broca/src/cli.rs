@@ -129,6 +129,15 @@ pub(crate) enum Command {
     /// How long things are kept, and the removal of what is over
     #[command(subcommand)]
     Retention(commands::retention::Command),
+    /// Who may talk, and who may not
+    #[command(subcommand)]
+    Access(commands::access::Command),
+    /// Those of whom nothing is taken
+    #[command(subcommand)]
+    Ignore(commands::ignore::Command),
+    /// The codes that strangers were given
+    #[command(subcommand)]
+    Pairing(commands::pairing::Command),
     /// Is every message over or on its way? For monitors, and after an outage
     Check(commands::check::Args),
     /// Is this deployment as it should be? After an installation, an upgrade, and in CI

@@ -10,10 +10,11 @@ use broca_admin::{
 use broca_bus::{Auth, Bus, BusError, BusOptions};
 use broca_core::{Instance, route::Routes};
 use broca_pipeline::{
-    PipelineError, deliver::DeliveryOptions, events::EventOptions, sweep::SweepOptions, worker::WorkerOptions,
+    PipelineError, admission::AccessOptions, deliver::DeliveryOptions, events::EventOptions, sweep::SweepOptions,
+    worker::WorkerOptions,
 };
 use broca_plugin_cli::CliSettings;
-use broca_store::{AuditLimits, Store, StoreError, StoreOptions};
+use broca_store::{AuditLimits, PairingTerms, Store, StoreError, StoreOptions};
 use secrecy::SecretString;
 
 use crate::{
@@ -189,6 +190,20 @@ impl App {
             probe_after: Duration::from_secs(delivery.probe_after_s),
             sweep_interval: Duration::from_millis(delivery.sweep_interval_ms),
             drain: Duration::from_millis(delivery.drain_ms),
+        }
+    }
+
+    /// Who may talk through an instance.
+    pub(crate) fn access_options(&self, instance: &Instance) -> AccessOptions {
+        let (settings, pairing) = (self.settings(), &self.settings().pairing);
+        AccessOptions {
+            general: settings.access.clone(),
+            instance: settings.plugins.get(instance).and_then(|plugin| plugin.access.clone()).unwrap_or_default(),
+            pairing: PairingTerms {
+                code_life: Duration::from_secs(pairing.code_life_s),
+                max_open: pairing.max_open,
+                per_day: pairing.per_day,
+            },
         }
     }
 

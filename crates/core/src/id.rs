@@ -93,11 +93,15 @@ id!(
     ChangeId
 );
 id!(
+    /// One rule of an operator's about who may talk.
+    RuleId
+);
+id!(
     /// The key of order: one agent and one scope key.
     ConversationId
 );
 
-time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId, ChangeId);
+time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId, ChangeId, RuleId);
 
 impl MessageId {
     /// Not greater than the id of any message that was made at `at` or later, by its maker's clock.

@@ -4,6 +4,7 @@
 //! Everything here is a value or a pure function. The adapters (`broca-store`, `broca-bus`, `broca-letta`,
 //! `broca-plugin`) share these types and never each other's.
 
+pub mod access;
 pub mod agent;
 pub mod breaker;
 pub mod burst;
@@ -30,9 +31,10 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use delivery::{DeliveryError, Part, Profile, Receipt, Response, ResponseKind};
 pub use event::{Event, EventType};
 pub use id::{
-    ChangeId, ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, TurnId, UserId, WorkerId,
+    ChangeId, ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, RuleId, TurnId, UserId,
+    WorkerId,
 };
-pub use incoming::{Incoming, Limits, Refusal, Sender};
+pub use incoming::{Claim, Incoming, Limits, Refusal, Sender};
 pub use instance::Instance;
 pub use journal::EventKind;
 pub use state::{IllegalTransition, MessageState, ResponseState, TurnState};

@@ -95,7 +95,7 @@ table! {
     /// Always 1; says which process this is and which version it runs.
     BUILD_INFO: Gauge "broca_build_info" ["process", "role", "version"] by Worker Plugin Up;
 
-    /// Reports of a platform: accepted, duplicate, refused (can never be accepted), unavailable (nothing was stored).
+    /// Reports of a platform: accepted, duplicate, suppressed (its sender may not talk), refused (can never be accepted), unavailable (nothing was stored).
     MESSAGES: Counter "broca_messages_total" ["plugin", "platform", "outcome"] by Plugin;
     /// From a plugin's report to the commit.
     INGEST: ShortSeconds "broca_ingest_duration_seconds" ["plugin", "platform"] by Plugin;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Instance, UserId,
+    access::AccessSettings,
     burst::{Busy, Coalesce},
     format::FormatOptions,
     notice::NoticePolicy,
@@ -137,6 +138,8 @@ pub struct Route {
     /// Messages in quick succession become one turn.
     pub coalesce: Option<Coalesce>,
     pub busy: Option<Busy>,
+    /// Who may talk on it, where that is not what its instance says.
+    pub access: Option<AccessSettings>,
 }
 
 impl Route {
@@ -168,6 +171,7 @@ pub struct Resolved {
     pub quarantine_after: u32,
     pub coalesce: Coalesce,
     pub busy: Busy,
+    pub access: Option<AccessSettings>,
 }
 
 impl Resolved {
@@ -209,6 +213,7 @@ impl Routes {
             quarantine_after: route.quarantine_after.unwrap_or(self.quarantine_after),
             coalesce: route.coalesce.unwrap_or_default(),
             busy: route.busy.unwrap_or_default(),
+            access: route.access.clone(),
         }
     }
 

@@ -10,6 +10,7 @@
 //! Correctness rests on the rows and the sweeps. Wakes are speed: any of them may be lost, doubled or reordered.
 //! [`worker`] and [`plugin`] are the two kinds of process that these stretches run in.
 
+pub mod admission;
 pub mod agents;
 pub mod crash;
 pub mod deliver;

@@ -114,6 +114,7 @@ pub(crate) fn reported(instance: &Instance, platform: &str, started: Instant, ou
     let outcome = match outcome {
         Ok(Ingested::New(_)) => "accepted",
         Ok(Ingested::Duplicate(_)) => "duplicate",
+        Ok(Ingested::Suppressed(..)) => "suppressed",
         Err(IngestError::Refused(_)) => "refused",
         Err(IngestError::Unavailable(_)) => "unavailable",
     };

@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     PipelineError,
+    admission::{AccessOptions, Doorkeeper},
     deliver::{self, Deliverer, DeliveryOptions},
     delivering::DeliveringSet,
     events::{EventOptions, Events},
@@ -35,6 +36,7 @@ pub struct PluginDeps {
     pub instance: Instance,
     pub routes: Arc<Routes>,
     pub limits: Limits,
+    pub access: AccessOptions,
     pub options: DeliveryOptions,
     pub events: EventOptions,
 }
@@ -48,7 +50,7 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When it cannot begin (no such consumer, no database, unfit settings), or when the plugin cannot go on.
 pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), PipelineError> {
-    let PluginDeps { store, bus, blueprint, settings, instance, routes, limits, options, events } = deps;
+    let PluginDeps { store, bus, blueprint, settings, instance, routes, limits, access, options, events } = deps;
     store.check_migrated().await?;
     let platform = blueprint.manifest().platform.clone();
     meter::plugin_begins(&instance, &platform, options.slots);
@@ -58,7 +60,10 @@ pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), Pi
     let began = LiveSettings::begin((&bus, &store), &instance, process, (blueprint, settings), states.clone()).await;
     let (mut live, mut plugin) = began?;
     let relay = Relay::new(store.clone(), bus.clone());
-    let limited = Ingestor { store: store.clone(), relay: relay.clone(), routes, limits, events: events.clone() };
+    let doorkeeper = Arc::new(Doorkeeper::new(store.clone(), access));
+    let events_too = events.clone();
+    let limited =
+        Ingestor { store: store.clone(), relay: relay.clone(), routes, limits, events: events_too, doorkeeper };
     let account = Account { store, bus, instance, platform, options, ingest: Arc::new(limited), states, events };
     let ended = loop {
         let round = shutdown.child_token();

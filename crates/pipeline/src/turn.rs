@@ -336,6 +336,7 @@ fn text(messages: &[PendingMessage], route: &Resolved) -> String {
             platform_user_id: &message.profile.platform_user_id,
             username: message.profile.username.as_deref(),
             at: message.received_at,
+            instructions: message.instructions.as_deref(),
         };
         format_for_agent(&header, &message.text, route.format)
     });

@@ -8,6 +8,7 @@
 //! raises its `epoch`, and every write under a lease names the epoch it was taken with.
 
 mod accept;
+mod access;
 mod audit;
 mod backlog;
 mod backlog_plan;
@@ -33,12 +34,15 @@ mod holds;
 mod joint;
 mod journal;
 mod journey;
+mod limits;
 mod lite;
 mod live;
 mod notices;
 mod operation;
+mod pairing;
 mod parking;
 mod people;
+mod person;
 mod pg;
 mod plans;
 mod queue;
@@ -60,6 +64,7 @@ mod workload;
 mod writes;
 mod yardstick;
 
+pub use access::{AccessRule, AccessState, Activation, NewRule, RuleSource};
 pub use audit::{AuditLimits, Irregular, Irregularity};
 pub use backlog::{AGES_S, Backlog, BacklogFilter, BacklogGroup, Stand, WaitingConversation, WaitingMessage};
 pub use backlog_plan::{BacklogAct, BacklogStep, PacedPlan};
@@ -77,8 +82,10 @@ pub use holds::{Hold, HoldState, HoldSubject, NewHold, Person, PutOn};
 pub use joint::StartJoint;
 pub use journey::JourneyEvent;
 pub use live::{Applied, LiveChange, NewLiveChange, Outcome, SetMode};
+pub use pairing::{Pairing, PairingState, PairingTerms};
 pub use parking::{Park, Parked, ParkedCount, Unpark};
 pub use people::{User, UserConversation, UserFilter, UserProfile};
+pub use person::{PersonChange, PersonSettings};
 pub use plans::{NewPlan, NewPlanItem, Plan, PlanItem};
 pub use replay::{ReplayRecord, Replayed};
 pub use retention::{Chosen, Cuts, EventsStep, Kept, Removed, RetentionPolicy};

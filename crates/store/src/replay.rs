@@ -135,6 +135,9 @@ impl Message {
             _ if !state.is_terminal() => Some(format!("it is {state}: only what has ended is replayed")),
             Err(refused) => Some(refused.to_string()),
             Ok(_) if self.answering => Some("an answer of it is still on its way".to_owned()),
+            Ok(_) if self.text.is_empty() && item.text.is_none() => {
+                Some("its text was not kept: give it one with `broca replay --edit`".to_owned())
+            }
             Ok(_) => None,
         })
     }

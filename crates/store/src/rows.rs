@@ -4,9 +4,14 @@ use std::{num::NonZeroU32, time::Duration};
 
 use broca_core::{
     Answer, ConversationId, HoldId, Instance, MessageId, MessageState, OutboxId, Part, Profile, Receipt, Response,
-    ResponseId, ResponseKind, ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId, agent::Failure,
-    retry::Budget, route::Scope,
+    ResponseId, ResponseKind, ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId,
+    access::{Allowance, Suppression},
+    agent::Failure,
+    retry::Budget,
+    route::Scope,
 };
+
+use crate::PairingTerms;
 
 /// A checked message on its way in, with what the route said of it.
 #[derive(Clone, Debug)]
@@ -20,6 +25,20 @@ pub struct NewMessage {
     pub agent: String,
     pub scope: Scope,
     pub trace: TraceParent,
+    pub admission: Admission,
+}
+
+/// Whether a message is let in, as far as is known before it is counted.
+#[derive(Clone, Debug, Default)]
+pub enum Admission {
+    #[default]
+    Open,
+    /// If its sender has not said too much, which is counted in the transaction that stores the message.
+    Within { allowance: Allowance, keep_text: bool },
+    /// It is stored and goes nowhere.
+    Suppressed { suppression: Suppression, keep_text: bool },
+    /// The same, and its sender gets a code unless they have one.
+    AskPairing { suppression: Suppression, keep_text: bool, terms: PairingTerms },
 }
 
 /// What became of a [`NewMessage`]: committed, in its place, with its wake owed to the broker.
@@ -34,6 +53,8 @@ pub enum Accepted {
     },
     /// `(instance, event_id)` was accepted before, as this message.
     Duplicate { message: MessageId },
+    /// Committed and not let in. Nobody waits for it, and it owes nothing but the notice to its sender, if there is one.
+    Suppressed { message: MessageId, suppression: Suppression, notice: Option<Box<Owed>> },
 }
 
 /// A publish that is owed to the broker, with everything needed to make it.
@@ -126,6 +147,8 @@ pub struct PendingMessage {
     pub is_group: bool,
     pub text: String,
     pub profile: Profile,
+    /// What its sender's agent is to bear in mind with each of their messages.
+    pub instructions: Option<String>,
     pub received_at: Timestamp,
     /// The time since it was accepted or last replayed, by the database's clock, at `read_at`.
     pub age: Duration,

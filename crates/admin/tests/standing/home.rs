@@ -69,10 +69,11 @@ impl Home {
             agent: "default".to_owned(),
             scope: Scope::Profile,
             trace: TraceParent::random(),
+            admission: broca_store::Admission::Open,
         };
         match self.store.ingest(message).await.unwrap() {
             Accepted::New { message, outbox, .. } => (message, outbox),
-            Accepted::Duplicate { message } => panic!("{message} was accepted before"),
+            other => panic!("not let in anew: {other:?}"),
         }
     }
 

@@ -1,5 +1,7 @@
 //! One file per subcommand. Each only wires: it reads its arguments, calls what does the work, and prints.
 
+pub(crate) mod access;
+mod active;
 pub(crate) mod backlog;
 pub(crate) mod backup;
 pub(crate) mod bench;
@@ -14,12 +16,15 @@ pub(crate) mod explain;
 pub(crate) mod export;
 mod forget;
 pub(crate) mod hold;
+pub(crate) mod ignore;
 mod letters;
 pub(crate) mod message;
 pub(crate) mod migrate;
 pub(crate) mod mode;
 mod moment;
 pub(crate) mod nats;
+pub(crate) mod pairing;
+mod person;
 pub(crate) mod plugin;
 pub(crate) mod rehearse;
 pub(crate) mod replay;

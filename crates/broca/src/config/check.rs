@@ -1,6 +1,6 @@
 //! Whether the settings make sense together. Everything that is wrong is said at once.
 
-use broca_core::{burst::Coalesce, route::Mode};
+use broca_core::{access::Policy, burst::Coalesce, route::Mode};
 
 use super::{AgentKind, AgentSettings, Loaded};
 use crate::failure::{Code, Failure};
@@ -14,6 +14,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<(), Failure> {
     agents(&mut problems);
     routes(&mut problems);
     traces(&mut problems);
+    access(&mut problems);
     if problems.found.is_empty() {
         return Ok(());
     }
@@ -290,6 +291,41 @@ fn routes(problems: &mut Problems<'_>) {
             let known = settings.agents.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             let known = if known.is_empty() { "none is" } else { known.as_str() };
             problems.add(&format!("routes.{place}.agent"), &format!("'{agent}' is not configured ({known})"));
+        }
+    }
+}
+
+fn access(problems: &mut Problems<'_>) {
+    let settings = &problems.loaded.settings;
+    let pairing = &settings.pairing;
+    let numbers = [
+        ("pairing.code_life_s", pairing.code_life_s, 60, 7 * 86_400),
+        ("pairing.max_open", u64::from(pairing.max_open), 1, 10_000),
+        ("pairing.per_day", u64::from(pairing.per_day), 1, 1_000),
+    ];
+    for (key, value, least, most) in numbers {
+        problems.between(key, value, least, most);
+    }
+    let instances = settings.plugins.iter();
+    let instances =
+        instances.filter_map(|(name, plugin)| Some((format!("plugins.{name}.access"), plugin.access.as_ref()?)));
+    let routes = settings.routes.iter().enumerate();
+    let routes = routes.filter_map(|(place, route)| Some((format!("routes.{place}.access"), route.access.as_ref()?)));
+    let general = [("access".to_owned(), &settings.access)];
+    let owned = settings.access.owner.iter().flatten().next().is_some();
+    for (key, place) in general.into_iter().chain(instances).chain(routes) {
+        for (name, limit, least) in [
+            ("rate_per_minute", place.rate_per_minute, 0),
+            ("burst", place.burst, 1),
+            ("daily_cap", place.daily_cap, 0),
+        ] {
+            if let Some(limit) = limit {
+                problems.between(&format!("{key}.{name}"), u64::from(limit), least, 1_000_000);
+            }
+        }
+        let own = place.owner.iter().flatten().next().is_some();
+        if place.policy == Some(Policy::Owner) && !own && !owned {
+            problems.add(&format!("{key}.policy"), "is owner, but nobody is: set owner, e.g. owner = [\"telegram/7\"]");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use broca_core::{
     Instance, Limits,
+    access::AccessSettings,
     breaker::BreakerPolicy,
     format::FormatOptions,
     notice::NoticePolicy,
@@ -11,6 +12,7 @@ use broca_core::{
     route::{Mode, OnUnknown, Route},
 };
 use broca_pipeline::{deliver::DeliveryOptions, events::EventOptions, worker::WorkerOptions};
+use broca_store::PairingTerms;
 use serde::{Deserialize, Serialize};
 
 use super::{RetentionSettings, Secret, Url};
@@ -42,6 +44,9 @@ pub(crate) struct Settings {
     /// Of handing an answer to its platform.
     pub(crate) delivery_retry: RetryPolicy,
     pub(crate) limits: Limits,
+    /// Who may talk; an instance (`[plugins.<instance>.access]`) and a route (`[routes.access]`) may say otherwise.
+    pub(crate) access: AccessSettings,
+    pub(crate) pairing: PairingSettings,
     pub(crate) worker: WorkerSettings,
     pub(crate) delivery: DeliverySettings,
     /// By instance.
@@ -71,6 +76,8 @@ impl Default for Settings {
             quarantine_after: 5,
             delivery_retry: DeliveryOptions::default().retry,
             limits: Limits::default(),
+            access: AccessSettings::default(),
+            pairing: PairingSettings::default(),
             worker: WorkerSettings::default(),
             delivery: DeliverySettings::default(),
             plugins: BTreeMap::new(),
@@ -200,6 +207,25 @@ impl AgentSettings {
     }
 }
 
+/// The codes that strangers get where `policy` is `pairing`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PairingSettings {
+    /// How long a code is good.
+    pub(crate) code_life_s: u64,
+    /// Codes of one instance that wait for an operator: more strangers get none.
+    pub(crate) max_open: u32,
+    /// Codes that one person gets in a day.
+    pub(crate) per_day: u32,
+}
+
+impl Default for PairingSettings {
+    fn default() -> Self {
+        let terms = PairingTerms::default();
+        Self { code_life_s: terms.code_life.as_secs(), max_open: terms.max_open, per_day: terms.per_day }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct WorkerSettings {
@@ -274,13 +300,15 @@ pub(crate) struct PluginEntry {
     pub(crate) enabled: bool,
     /// Which plugin it runs; its own name when it is not set.
     pub(crate) plugin: Option<String>,
+    /// Who may talk through it, where that is not what `access` says.
+    pub(crate) access: Option<AccessSettings>,
     /// The plugin's own settings.
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Default for PluginEntry {
     fn default() -> Self {
-        Self { enabled: true, plugin: None, settings: serde_json::Map::new() }
+        Self { enabled: true, plugin: None, access: None, settings: serde_json::Map::new() }
     }
 }
 

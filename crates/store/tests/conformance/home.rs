@@ -92,7 +92,7 @@ impl Home {
     pub(crate) async fn accept(&self, message: NewMessage) -> (MessageId, ConversationId) {
         match self.store.ingest(message).await.unwrap() {
             Accepted::New { message, conversation, .. } => (message, conversation),
-            Accepted::Duplicate { message } => panic!("{message} was accepted before"),
+            other => panic!("not let in anew: {other:?}"),
         }
     }
 
@@ -164,6 +164,7 @@ pub(crate) fn says(person: &str, text: &str) -> NewMessage {
         agent: "default".to_owned(),
         scope: Scope::Profile,
         trace: TraceParent::random(),
+        admission: broca_store::Admission::Open,
     }
 }
 
