@@ -149,6 +149,7 @@ async fn host(rig: &Rig, instance: &str, wants: Vec<Listen>, shutdown: &Cancella
         limits: Limits::default(),
         options: DeliveryOptions::default(),
         events: EventOptions::default(),
+        access: broca_pipeline::admission::AccessOptions::default(),
     };
     tokio::spawn(broca_pipeline::plugin::run(deps, shutdown.clone()));
     plugin

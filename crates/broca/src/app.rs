@@ -92,7 +92,6 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Access(command) => commands::access::run(app, &command).await,
         Command::Ignore(command) => commands::ignore::run(app, &command).await,
         Command::Pairing(command) => commands::pairing::run(app, &command).await,
-        Command::Users(command) => commands::users::run(app, &command).await,
         Command::Hold(command) => commands::hold::run(app, &command).await,
         Command::Users(command) => commands::users::run(app, &command).await,
         Command::Export(args) => commands::export::run(app, &args).await,
