@@ -64,7 +64,7 @@ mod workload;
 mod writes;
 mod yardstick;
 
-pub use access::{AccessRule, AccessState, Activation, NewRule, RuleSource};
+pub use access::{AccessCopy, AccessRule, AccessState, Activation, NewRule, RuleSource};
 pub use audit::{AuditLimits, Irregular, Irregularity};
 pub use backlog::{AGES_S, Backlog, BacklogFilter, BacklogGroup, Stand, WaitingConversation, WaitingMessage};
 pub use backlog_plan::{BacklogAct, BacklogStep, PacedPlan};

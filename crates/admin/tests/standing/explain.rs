@@ -12,7 +12,7 @@ use crate::home::{GONE, Home, TTL, answered, delivered, failure, instance, worke
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Home {
-    async fn why(&self, message: MessageId) -> Explanation {
+    pub(crate) async fn why(&self, message: MessageId) -> Explanation {
         let why = explain(&self.store, message, &Routes::default()).await.unwrap().unwrap();
         assert!(!why.evidence.is_empty(), "{why:?}");
         why

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use broca_core::route::Mode;
+use broca_core::{agent::FailureClass, route::Mode};
 
 use super::{
     Flag, Loaded, load,
@@ -125,6 +125,22 @@ fn an_instance_with_a_dash_can_be_named_in_the_environment() {
     let settings = loaded("", &env, &[]).unwrap().settings;
     let plugins: Vec<_> = settings.plugins.iter().map(|(name, entry)| (name.as_str(), entry.enabled)).collect();
     assert_eq!(plugins, [("cli", false), ("support-bot", true)]);
+}
+
+#[test]
+fn what_people_are_told_is_said_for_all_and_for_a_route() {
+    let toml = "[notice]\nenabled = true\n[notice.texts]\nrejected = 'No.'\n[[routes]]\nname = 'a'\nquarantine_after = 0\n\
+                [routes.notice]\nenabled = false\n";
+    let settings = loaded(toml, &[("BROCA_NOTICE__TEXT", "Sorry.")], &[]).unwrap().settings;
+    let says = |class| settings.notice.says(class).map(str::to_owned);
+    assert_eq!(says(FailureClass::Timeout).as_deref(), Some("Sorry."));
+    assert_eq!(says(FailureClass::Rejected).as_deref(), Some("No."));
+    assert_eq!((settings.quarantine_after, settings.routes[0].quarantine_after), (5, Some(0)));
+    assert!(settings.routes[0].notice.as_ref().is_some_and(|notice| !notice.enabled));
+    let wrong = refused("[notice.texts]\nangry = 'No.'\n", &[]);
+    assert!(wrong.contains("angry"), "{wrong}");
+    let long = refused(&format!("quarantine_after = 9999\n[notice]\ntext = '{}'\n", "x".repeat(5_000)), &[]);
+    assert!(long.contains("notice.text") && long.contains("quarantine_after"), "{long}");
 }
 
 #[test]
