@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use broca_core::{MessageId, ResponseId, WorkerId};
 use broca_store::{
-    Accepted, AuditLimits, ClosedLetters, DeliveryEnd, FinishDelivery, LetterFilter, NewPlan, NewPlanItem, Removed,
-    RetentionPolicy, Stage, Store,
+    Accepted, AuditLimits, ClosedLetters, DeliveryEnd, FinishDelivery, LetterFilter, NewMessage, NewPlan, NewPlanItem,
+    Removed, RetentionPolicy, Stage, Store,
 };
 
 use crate::{
@@ -21,6 +21,7 @@ on_both!(
     an_answer_that_is_open_keeps_its_message,
     a_removed_event_is_still_known,
     the_oldest_go_first,
+    the_walk_ends_where_messages_are_too_young,
     old_steps_and_records_go,
     a_walk_goes_on_behind_its_cursor,
     nothing_that_names_a_message_is_left_out,
@@ -113,8 +114,12 @@ async fn fail(home: &Home, person: &str, worker: &WorkerId) -> MessageId {
 }
 
 async fn finish(home: &Home, person: &str) -> MessageId {
+    finish_as(home, person, MessageId::new()).await
+}
+
+async fn finish_as(home: &Home, person: &str, id: MessageId) -> MessageId {
     let worker = worker("finishes");
-    let (message, _) = home.accept(says(person, "hello")).await;
+    let (message, _) = home.accept(NewMessage { id, ..says(person, "hello") }).await;
     let lease = home.hold(message, &worker).await;
     let turn = home.start(&lease, &worker).await;
     done(home.store.finish(ends(&lease, Some(turn), silent())).await.unwrap());
@@ -235,7 +240,7 @@ async fn a_removed_event_is_still_known(home: Home) {
     publish(&home).await;
     let keeps = RetentionPolicy { dedupe: DAY, ..policy() };
     assert_eq!(retain(&home.store, &keeps).await.messages, 1);
-    let again = broca_store::NewMessage { id: MessageId::new(), ..message };
+    let again = NewMessage { id: MessageId::new(), ..message };
     let Accepted::Duplicate { message } = home.store.ingest(again.clone()).await.unwrap() else {
         panic!("its platform may repeat it");
     };
@@ -260,6 +265,26 @@ async fn the_oldest_go_first(home: Home) {
     }
     assert!(retain(&home.store, &trims).await.is_nothing());
     assert!(home.store.oldest_message().await.unwrap().is_some());
+}
+
+/// The ids say where the walk ends, the rows' own times what goes.
+async fn the_walk_ends_where_messages_are_too_young(home: Home) {
+    let now = home.store.now().await.unwrap().micros();
+    let days_ago = |days: i64| MessageId::floor_of(broca_core::Timestamp(now - days * 86_400_000_000));
+    let (old, late) = (finish_as(&home, "ann", days_ago(20)).await, finish_as(&home, "ben", days_ago(10)).await);
+    publish(&home).await;
+    let_pass(&home, 8).await;
+    // It was accepted long ago, and ended just now.
+    home.sql(&format!("UPDATE messages SET finished_at = {now} WHERE id = {}", home.id(late.0))).await;
+    let young = finish(&home, "cem").await;
+    publish(&home).await;
+    let week = RetentionPolicy { messages: Some(7 * DAY), ..policy() };
+    let cuts = home.store.retention_cuts(&week).await.unwrap();
+    assert_eq!(home.store.retention_choose(&cuts, None, 9).await.unwrap().going, [old]);
+    assert_eq!(retain(&home.store, &week).await.messages, 1);
+    for (message, stays) in [(old, false), (late, true), (young, true)] {
+        assert_eq!(home.store.message(message).await.unwrap().is_some(), stays);
+    }
 }
 
 async fn old_steps_and_records_go(home: Home) {
