@@ -210,7 +210,7 @@ pub(crate) mod tests {
     use crate::{export, forget::steps};
 
     /// Those that are run for every batch of old messages, of a person's and of the archive, on PostgreSQL and on SQLite: their plans are read with the hot ones'.
-    pub(crate) fn statements() -> [[&'static str; 2]; 22] {
+    pub(crate) fn statements() -> [[&'static str; 2]; 26] {
         let same = |statement| [statement, statement];
         [
             [choose::VERDICT_PG, choose::VERDICT_LITE],
@@ -227,6 +227,10 @@ pub(crate) mod tests {
             hanging::PLAN_ITEMS,
             hanging::EVENTS,
             hanging::RESPONSES,
+            hanging::HEIRS,
+            same(hanging::HAND_ON),
+            hanging::STOPS,
+            hanging::MEMBERS,
             hanging::TURNS,
             hanging::OUTBOX,
             hanging::MESSAGES,

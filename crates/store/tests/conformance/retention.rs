@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use broca_core::{MessageId, ResponseId, WorkerId};
+use broca_core::{MessageId, ResponseId, TurnId, TurnState, WorkerId};
 use broca_store::{
-    Accepted, AuditLimits, ClosedLetters, DeliveryEnd, FinishDelivery, LetterFilter, NewMessage, NewPlan, NewPlanItem,
-    Removed, RetentionPolicy, Stage, Store,
+    Accepted, AuditLimits, ClosedLetters, DeliveryEnd, FinishDelivery, LetterFilter, MessageEnd, NewMessage, NewPlan,
+    NewPlanItem, Removed, RetentionPolicy, Stage, Store,
 };
 
 use crate::{
+    bursts::{accept, end_of, ended, joint_of},
     home::{Home, done, ends, failed, failure, says, silent, worker},
     on_both,
 };
@@ -21,6 +22,7 @@ on_both!(
     an_answer_that_is_open_keeps_its_message,
     a_removed_event_is_still_known,
     the_oldest_go_first,
+    a_turn_of_several_goes_with_the_last_of_them,
     the_walk_ends_where_messages_are_too_young,
     old_steps_and_records_go,
     a_walk_goes_on_behind_its_cursor,
@@ -322,22 +324,50 @@ async fn a_walk_goes_on_behind_its_cursor(home: Home) {
     assert_eq!(both.0.unwrap().messages + both.1.unwrap().messages, 3);
 }
 
+async fn a_turn_of_several_goes_with_the_last_of_them(home: Home) {
+    let messages = accept(&home, "alice", 3).await;
+    let lease = home.hold(messages[0], &worker("w")).await;
+    let turn = TurnId::new();
+    home.store.start_joint(joint_of(&lease, turn, &messages)).await.unwrap();
+    let ends = messages.iter().map(|message| (*message, MessageEnd::Answered)).collect();
+    ended(home.store.end_turn(end_of(&lease, turn, TurnState::Answered, ends)).await.unwrap());
+    publish(&home).await;
+    let_pass(&home, 1).await;
+    let cuts = home.store.retention_cuts(&policy()).await.unwrap();
+    for stay in (0..3).rev() {
+        let going = &messages[..3 - stay];
+        home.store.retention_remove(&cuts, going).await.unwrap();
+        sound(&home).await;
+        let left = i64::try_from(stay).unwrap();
+        assert_eq!(home.number("SELECT count(*) FROM turn_messages").await, left);
+        assert_eq!(home.number("SELECT count(*) FROM turns").await, left.min(1));
+        for message in &messages[going.len()..] {
+            let record = home.store.message(*message).await.unwrap().unwrap();
+            assert_eq!(record.turns.iter().map(|turn| turn.id).collect::<Vec<_>>(), [turn]);
+        }
+    }
+}
+
 /// A table that names messages, answers or people, and that nobody removes with them, would keep what should be gone.
 async fn nothing_that_names_a_message_is_left_out(home: Home) {
     const COLUMNS: &str = "'message_id', 'response_id', 'subject_id', 'profile_id', 'user_id', 'platform_user_id'";
     // Where each goes: with its message (`retention/hanging.rs`), or with its person (`forget/`).
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 16] = [
+        "access_counters",
         "deliveries",
         "dead_targets",
         "events",
         "letters_closed",
         "messages",
         "outbox",
+        "pairings",
         "past_messages",
         "profiles",
         "replay_items",
         "replays",
         "responses",
+        "stops",
+        "turn_messages",
         "turns",
     ];
     let known: Vec<String> = KNOWN.iter().map(|table| format!("'{table}'")).collect();
