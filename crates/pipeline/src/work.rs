@@ -176,6 +176,8 @@ async fn one(
     let budget = policy.max_attempts.saturating_add(if open.is_some() { EXTRA_RECOVERIES } else { 0 });
     let spent = first.attempts.saturating_sub(first.attempts_before);
     let several = messages.len() > 1;
+    // Its predecessor may have been about to stop it.
+    let given_up = spent >= budget && open.is_some();
     let (turn, end) = if spent >= budget {
         let reason = format!("{spent} attempts were started and none came to an end");
         let failure = Failure::new(FailureClass::Exhausted, reason);
@@ -213,7 +215,7 @@ async fn one(
         }
     };
     match turn {
-        Some(turn) if several => ending::end(worker, held, (messages, route), turn, &came_to(end)).await,
+        Some(turn) if several || given_up => ending::end(worker, held, (messages, route), turn, &came_to(end)).await,
         _ => finish(worker, held, (&messages[0], route), turn, end).await,
     }
 }
