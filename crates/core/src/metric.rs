@@ -104,7 +104,7 @@ table! {
     WAKES: Counter "broca_wakes_total" ["outcome"] by Worker;
     /// Turns that were begun, or taken up from a predecessor.
     TURNS_STARTED: Counter "broca_turns_started_total" ["agent"] by Worker;
-    /// Turns that ended: answered, retry, dead, unknown, lease_lost, handed_over; with the class of the failure.
+    /// Turns that ended: answered, retry, dead, unknown, stopped, lease_lost, handed_over; with the class of the failure.
     TURNS: Counter "broca_turns_total" ["agent", "outcome", "class"] by Worker;
     /// How long the agent took for a turn.
     TURN: Seconds "broca_turn_duration_seconds" ["agent"] by Worker;
@@ -118,7 +118,7 @@ table! {
     SLOT_WAIT: Seconds "broca_turn_slot_wait_seconds" ["agent"] by Worker;
     /// Tokens that turns used, as the agent counts them: prompt, completion.
     TOKENS: Counter "broca_tokens_total" ["agent", "kind"] by Worker;
-    /// Messages that came to an end at the agent: completed, stored, failed.
+    /// Messages that came to an end at the agent: completed, stored, failed, cancelled (in their turn).
     MESSAGES_ENDED: Counter "broca_messages_ended_total" ["plugin", "platform", "outcome"] by Worker;
     /// People who were to be told that their message failed.
     NOTICES: Counter "broca_notices_total" ["plugin", "platform"] by Worker;

@@ -3,13 +3,14 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use broca_core::{
-    Clock, SystemClock, TraceParent, TurnId, TurnOutcome,
+    Clock, SystemClock, Timestamp, TraceParent, TurnId, TurnOutcome,
     agent::{Failure, FailureClass},
+    clock::micros,
     format::{Header, format_for_agent},
     route::Resolved,
 };
@@ -154,7 +155,7 @@ async fn until_stopped(
             None => return Came::Lost,
         }
     }
-    let (known, started) = (Known::of(open.as_ref()), open.clone());
+    let (known, started, began) = (Known::of(open.as_ref()), open.clone(), Instant::now());
     let stops = tokio::select! {
         biased;
         stops = held.turn.stopped() => stops,
@@ -175,8 +176,11 @@ async fn until_stopped(
     let request = request(messages, route, (turn, side.trace), conversation, pass.named.turn_timeout);
     let (run, seq) = (known.run(), open.as_ref().map_or(0, |open| open.run_seq));
     let (sent_at, age) = match &open {
-        Some(open) => (open.started_at, open.age),
-        None => (SystemClock.now(), Duration::ZERO),
+        Some(open) => (open.started_at, open.age + began.elapsed()),
+        None => {
+            let age = began.elapsed();
+            (Timestamp(SystemClock.now().micros().saturating_sub(micros(age))), age)
+        }
     };
     let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held, pass, known: &known };
     Came::Stopped(pass.named.agent.stop(OpenTurn { request, run, seq, sent_at, age }, &progress).await)

@@ -179,6 +179,8 @@ async fn one(
     let budget = policy.max_attempts.saturating_add(if open.is_some() { EXTRA_RECOVERIES } else { 0 });
     let spent = first.attempts.saturating_sub(first.attempts_before);
     let (several, mut too_old) = (messages.len() > 1, false);
+    // Its predecessor may have been about to stop it.
+    let given_up = spent >= budget && open.is_some();
     let (turn, end) = if spent >= budget {
         let reason = format!("{spent} attempts were started and none came to an end");
         let failure = Failure::new(FailureClass::Exhausted, reason);
@@ -222,7 +224,7 @@ async fn one(
         }
     };
     match turn {
-        Some(turn) if several => ending::end(worker, held, (messages, route), turn, &came_to(end)).await,
+        Some(turn) if several || given_up => ending::end(worker, held, (messages, route), turn, &came_to(end)).await,
         _ => {
             let if_failed = if_failed(route, &end, too_old);
             finish(worker, held, (&messages[0], route), (turn, end, if_failed)).await

@@ -209,7 +209,7 @@ async fn park<'w>(
         _ => (until, Duration::ZERO),
     };
     let (conversation, epoch, message) = (held.conversation, held.epoch, candidate.message.id);
-    let park = Park { conversation, epoch, message, what_for, until, delay, why };
+    let park = Park { conversation, epoch, message, what_for, until, delay, seen: None, why };
     match worker.persist(held, || worker.store.park(park.clone())).await {
         Some(Fenced::Done(until)) => {
             worker.pacing.note_parked(&side.name, what_for);
