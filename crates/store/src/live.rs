@@ -210,9 +210,9 @@ async fn sign(tx: &mut Tx<'_>, sign: &Sign) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn in_force(tx: &mut Tx<'_>, key: &String) -> Result<Vec<Applied>, StoreError> {
+async fn in_force(tx: &mut Tx<'_>, key: &str) -> Result<Vec<Applied>, StoreError> {
     let since = tx.now().await?.saturating_sub(micros(SILENCE));
-    let rows = ask!(tx, fetch_all, AppliedRow, APPLIED, key.as_str(), since)?;
+    let rows = ask!(tx, fetch_all, AppliedRow, APPLIED, key, since)?;
     let applied = |row: AppliedRow| {
         let (process, problem, seen_at) = (row.process, row.problem, Timestamp(row.seen_at));
         let (revision, newest) = (number(row.revision)?, number(row.newest)?);
