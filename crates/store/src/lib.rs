@@ -50,7 +50,7 @@ mod workload;
 mod writes;
 mod yardstick;
 
-pub use access::{AccessRule, AccessState, Activation, NewRule, RuleSource};
+pub use access::{AccessCopy, AccessRule, AccessState, Activation, NewRule, RuleSource};
 pub use audit::{AuditLimits, Irregular, Irregularity};
 pub use cancel::Cancelled;
 pub use closing::LetterCopy;
