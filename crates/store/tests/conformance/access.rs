@@ -102,7 +102,7 @@ async fn what_is_suppressed_takes_no_place_in_the_queue(home: Home) {
 async fn a_batch_of_both_kinds_keeps_both_orders(home: Home) {
     let message = |n: usize| {
         let message = NewMessage { scope: Scope::Agent, ..says(&format!("p{}", n % 3), &format!("{n}")) };
-        if n % 2 == 0 { message } else { keep_out(Reason::Denied, message) }
+        if n.is_multiple_of(2) { message } else { keep_out(Reason::Denied, message) }
     };
     for batch in [0..10, 10..21] {
         home.store.ingest_many(batch.map(message).collect()).await.unwrap();
@@ -156,7 +156,8 @@ async fn no_text_is_kept_where_none_is_to_be(home: Home) {
 async fn limits_are_kept_exactly_by_two_processes(home: Home) {
     let other = home.another().await;
     // One a minute comes back while the test runs, at the most.
-    let say = |n: usize| within(1, 10, None, says(if n % 2 == 0 { "flood" } else { "other" }, &format!("{n}")));
+    let say =
+        |n: usize| within(1, 10, None, says(if n.is_multiple_of(2) { "flood" } else { "other" }, &format!("{n}")));
     let one = join_all((0..100).map(|n| home.store.ingest(say(n))));
     let two = join_all((100..200).map(|n| other.ingest(say(n))));
     let (one, two) = tokio::join!(one, two);
