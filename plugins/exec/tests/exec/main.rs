@@ -1,0 +1,6 @@
+//! Programs that behave and programs that do not, on a pipeline in memory.
+
+mod lives;
+mod page;
+mod python;
+mod scene;
