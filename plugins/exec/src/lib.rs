@@ -5,11 +5,13 @@
 //! retries and what becomes of a cut-off delivery are the pipeline's, as everywhere.
 //!
 //! - [`protocol`]: every line that is said, in both directions.
+//! - [`folder`]: a program with a `plugin.toml`.
 //! - `child`: the process, its group, its pipes, its end.
 //! - `session`: one life of it, from hello to its end; `requests` is what it asks meanwhile, `pending` what it is asked.
 //! - `plugin`: life after life, and what the host wants of whichever lives.
 
 mod child;
+pub mod folder;
 mod garbage;
 mod pending;
 mod plugin;

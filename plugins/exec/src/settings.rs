@@ -42,7 +42,7 @@ pub struct ExecSettings {
     pub start_timeout_ms: NonZeroU64,
 }
 
-fn start_timeout_ms() -> NonZeroU64 {
+pub(crate) fn start_timeout_ms() -> NonZeroU64 {
     const DEFAULT: NonZeroU64 = NonZeroU64::new(15_000).expect("more than 0");
     DEFAULT
 }

@@ -1,5 +1,6 @@
 //! Programs that behave and programs that do not, on a pipeline in memory.
 
+mod folders;
 mod lives;
 mod page;
 mod python;
