@@ -1,26 +1,112 @@
-//! The plugins of this binary, and the one that an instance runs.
+//! The kinds of plugins there are, compiled in and in folders, and the one that an instance runs.
 
-use std::sync::Arc;
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use broca_core::Instance;
 use broca_plugin::{Blueprint, Plugin};
+use broca_plugin_exec::folder;
 
 use crate::{
     app::App,
     failure::{Code, Failure},
+    supervisor::tie,
 };
 
+/// The name of the plugin that runs any program.
+pub(crate) const EXEC: &str = "exec";
+
 /// Every plugin that is compiled in. A new one is added here and nowhere else.
-fn compiled_in() -> [Blueprint; 4] {
+fn compiled_in() -> [Blueprint; 5] {
     [
         broca_plugin_cli::blueprint(),
         broca_plugin_demo::blueprint(),
+        broca_plugin_exec::blueprint(EXEC, launch),
         broca_plugin_telegram::blueprint(),
         broca_plugin_webhook::blueprint(),
     ]
 }
 
+/// A plugin's program ends when the process that runs the plugin is killed.
+fn launch(program: &Path, args: &[OsString]) -> io::Result<std::process::Command> {
+    tie::command(program, args, None)
+}
+
+/// A kind of plugin, before there is an instance of it.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub(crate) blueprint: Blueprint,
+    /// Its folder; `None` when it is compiled in.
+    pub(crate) folder: Option<PathBuf>,
+}
+
+impl Kind {
+    fn name(&self) -> &str {
+        &self.blueprint.manifest().name
+    }
+
+    /// Where it is from, for people.
+    pub(crate) fn source(&self) -> String {
+        self.folder.as_ref().map_or_else(|| "compiled in".to_owned(), |folder| folder.display().to_string())
+    }
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Kinds {
+    pub(crate) found: Vec<Kind>,
+    /// What is no plugin although it should be one, and why. The others run.
+    pub(crate) skipped: Vec<String>,
+}
+
+impl Kinds {
+    fn search(folders: &[PathBuf]) -> Self {
+        let found = compiled_in().map(|blueprint| Kind { blueprint, folder: None }).into();
+        let mut kinds = Self { found, skipped: Vec::new() };
+        for folder in folders {
+            match folder::below(folder) {
+                Ok(below) => below.into_iter().for_each(|folder| kinds.add(folder)),
+                Err(why) => kinds.skipped.push(format!("plugin_folders: {why}")),
+            }
+        }
+        kinds
+    }
+
+    fn add(&mut self, folder: PathBuf) {
+        let read = folder::read(&folder, launch).map(|blueprint| Kind { blueprint, folder: Some(folder) });
+        match read {
+            Ok(kind) => match self.named(kind.name()) {
+                None => self.found.push(kind),
+                Some(first) => self.skipped.push(format!(
+                    "{}: there is a plugin '{}' already ({}): give it another name",
+                    kind.source(),
+                    kind.name(),
+                    first.source()
+                )),
+            },
+            Err(why) => self.skipped.push(why),
+        }
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<&Kind> {
+        self.found.iter().find(|kind| kind.name() == name)
+    }
+
+    fn names(&self) -> String {
+        self.found.iter().map(Kind::name).collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl App {
+    /// All kinds of plugins, as they are there now.
+    pub(crate) fn kinds(&self) -> Kinds {
+        Kinds::search(&self.config.settings.plugin_folders)
+    }
+
     /// What the instance runs.
     pub(crate) fn blueprint(&self, instance: &Instance) -> Result<Blueprint, Failure> {
         let plugins = &self.config.settings.plugins;
@@ -33,10 +119,15 @@ impl App {
             .hint(format!("configured are {}; add [plugins.{instance}] to broca.toml", known.join(", "))));
         };
         let wanted = entry.plugin.as_deref().unwrap_or(instance.as_str());
-        compiled_in().into_iter().find(|blueprint| blueprint.manifest().name == wanted).ok_or_else(|| {
-            let known: Vec<String> = compiled_in().iter().map(|known| known.manifest().name.clone()).collect();
+        if wanted == EXEC {
+            // Its platform is called like the instance, unless the settings say otherwise.
+            return Ok(broca_plugin_exec::blueprint(instance.as_str(), launch));
+        }
+        let kinds = self.kinds();
+        kinds.named(wanted).map(|kind| kind.blueprint.clone()).ok_or_else(|| {
+            let skipped: String = kinds.skipped.iter().map(|why| format!("; skipped {why}")).collect();
             Failure::new(Code::Usage, format!("plugins.{instance}.plugin is '{wanted}': there is no such plugin"))
-                .hint(format!("this binary has {}", known.join(", ")))
+                .hint(format!("there are {}{skipped}", kinds.names()))
         })
     }
 

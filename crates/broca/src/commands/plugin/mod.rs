@@ -1,19 +1,25 @@
 //! `broca plugin`: plugin processes.
 
+mod exec;
+mod list;
+
 use broca_core::{Instance, metric::Role};
 use broca_pipeline::plugin::{self, PluginDeps};
-use serde::Serialize;
 
-use crate::{app::App, failure::Failure, monitoring::Monitor, output::table, supervisor::announce_ready};
+use crate::{app::App, config::Flag, failure::Failure, monitoring::Monitor, supervisor::announce_ready};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Runs the process of one plugin instance
     Run(RunArgs),
-    /// The configured instances
+    /// Runs any program as a plugin, over JSON lines (see plugins/exec/README.md)
+    Exec(exec::Args),
+    /// The instances, and the plugins that there are
     List,
     /// What an instance's settings may be, as a JSON schema
     Schema(SchemaArgs),
+    /// The lines that a program and its host say to each other, as a JSON schema
+    Protocol,
 }
 
 #[derive(Debug, clap::Args)]
@@ -28,21 +34,28 @@ pub(crate) struct RunArgs {
     instance: Instance,
 }
 
-#[derive(Serialize)]
-struct Listed {
-    instance: String,
-    plugin: String,
-    platform: Option<String>,
-    enabled: bool,
-    /// What is wrong with its settings.
-    problem: Option<String>,
+impl Command {
+    /// Settings that are given on the command line.
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        match self {
+            Self::Exec(args) => args.flags(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => process(app, &args.instance).await,
-        Command::List => list(app),
+        Command::Exec(args) => {
+            // What does not fit is said before anything is made.
+            app.plugin(&args.instance)?;
+            exec::prepare(app, &args.instance).await?;
+            process(app, &args.instance).await
+        }
+        Command::List => list::run(app),
         Command::Schema(args) => app.output.json(app.blueprint(&args.instance)?.settings_schema().json()),
+        Command::Protocol => app.output.json(&broca_plugin_exec::protocol::schema()),
     }
 }
 
@@ -64,33 +77,4 @@ async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
     };
     announce_ready(monitor.address);
     Ok(plugin::run(deps, app.shutdown.begin.clone()).await?)
-}
-
-fn list(app: &App) -> Result<(), Failure> {
-    let listed: Vec<Listed> = app
-        .config
-        .settings
-        .plugins
-        .iter()
-        .map(|(instance, entry)| {
-            let plugin = app.plugin(instance);
-            Listed {
-                instance: instance.to_string(),
-                plugin: entry.plugin.clone().unwrap_or_else(|| instance.to_string()),
-                platform: plugin.as_ref().ok().map(|plugin| plugin.manifest().platform),
-                enabled: entry.enabled,
-                problem: plugin.err().map(|failure| failure.message),
-            }
-        })
-        .collect();
-    app.output.result(&serde_json::json!({"items": listed}), || {
-        table(
-            ["instance", "plugin", "platform", "enabled", "problem"],
-            listed.iter().map(|row| {
-                let platform = row.platform.clone().unwrap_or_default();
-                let problem = row.problem.clone().unwrap_or_default();
-                [row.instance.clone(), row.plugin.clone(), platform, row.enabled.to_string(), problem]
-            }),
-        )
-    })
 }
