@@ -24,13 +24,16 @@ pub mod work;
 pub mod worker;
 mod yielded;
 
+mod account;
 mod attempt;
 mod delivering;
 mod held;
 mod meter;
 mod parts;
+mod place;
 mod shared;
 
+pub use account::AccountTaken;
 pub use agents::Agents;
 
 /// Why a process of the pipeline ended other than by a shutdown.
@@ -42,4 +45,6 @@ pub enum PipelineError {
     Bus(#[from] broca_bus::BusError),
     #[error(transparent)]
     Host(#[from] broca_plugin::HostError),
+    #[error(transparent)]
+    Account(#[from] AccountTaken),
 }

@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use broca_bus::{Bus, Consumer};
 use broca_core::{Instance, Limits, WorkerId, route::Routes, subject};
-use broca_plugin::{Context, Plugin, PluginState, StateSink, host};
+use broca_plugin::{Context, Plugin, PluginState, StateSink};
 use broca_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     PipelineError,
+    account::{Tenant, host_alone},
     deliver::{self, Deliverer, DeliveryOptions},
     delivering::DeliveringSet,
     ingest::Ingestor,
@@ -49,8 +50,10 @@ pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), Pi
     let states = Arc::new(LoggedStates { platform: platform.clone() });
     let ctx = Context::new(instance.clone(), platform, stop_plugin.clone(), ingest, states);
     let draining = shutdown.child_token();
+    let host = WorkerId::unique(&consumer_name);
+    let tenant = Tenant { store: store.clone(), owner: host.clone(), ttl: options.lease_ttl };
     let deliverer = Arc::new(Deliverer {
-        host: WorkerId::unique(&consumer_name),
+        host,
         store,
         plugin: plugin.clone(),
         instance,
@@ -59,7 +62,7 @@ pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), Pi
         draining: draining.clone(),
     });
 
-    let mut hosted = tokio::spawn(host(plugin, ctx, STOP_GRACE));
+    let mut hosted = tokio::spawn(async move { host_alone(plugin, ctx, STOP_GRACE, &tenant).await });
     let delivering = tokio::spawn(deliveries(deliverer, consumer));
     let ended = tokio::select! {
         ended = &mut hosted => Some(ended),
@@ -75,7 +78,7 @@ pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), Pi
         None => hosted.await,
     };
     relay.drain().await;
-    Ok(ended.unwrap_or(Err(broca_plugin::HostError::Panicked))?)
+    ended.unwrap_or(Err(broca_plugin::HostError::Panicked.into()))
 }
 
 /// Takes answers from the broker and from the sweep until draining, then lets those under way end.

@@ -8,6 +8,7 @@
 //! raises its `epoch`, and every write under a lease names the epoch it was taken with.
 
 mod accept;
+mod accounts;
 mod audit;
 mod batcher;
 mod cancel;
@@ -46,6 +47,7 @@ mod workload;
 mod writes;
 mod yardstick;
 
+pub use accounts::{Account, AccountClaim, AccountLease, AccountOwner, ClaimAccount};
 pub use audit::{AuditLimits, Irregular, Irregularity};
 pub use cancel::Cancelled;
 pub use closing::LetterCopy;

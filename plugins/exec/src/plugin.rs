@@ -24,7 +24,7 @@ use crate::{
     child::Child,
     pending::Question,
     protocol::{FromChild, Outcome, ToChild, ToDeliver},
-    session::{self, End, Session},
+    session::{self, End, NotAsked, Session},
     settings::misconfigured,
 };
 
@@ -113,6 +113,7 @@ impl ExecPlugin {
                 self.living.send_replace(Some(session.clone()));
                 let end = session::serve(ctx, &mut child, &session).await;
                 self.living.send_replace(None);
+                session.end();
                 end
             }
             Err(end) => end,
@@ -197,24 +198,25 @@ impl Plugin for ExecPlugin {
     }
 
     async fn settle(&self, response: &Response, profile: &Profile, message_id: MessageId) -> Settlement {
-        let Some(session) = self.living(SETTLE_PATIENCE).await else { return Settlement::CannotTell };
-        let settles = session.ready.capabilities.as_ref().unwrap_or(&self.manifest.capabilities).settles;
-        if !settles {
-            return Settlement::CannotTell;
-        }
         let answer = ToDeliver::new(response, profile, message_id);
-        let Ok(mut question) = session.ask(|id| ToChild::Settle { id, answer }).await else {
-            return Settlement::CannotTell;
+        let settled = async {
+            loop {
+                let Some(session) = self.living(SETTLE_PATIENCE).await else { return Settlement::CannotTell };
+                if !session.can(&self.manifest).settles {
+                    return Settlement::CannotTell;
+                }
+                // To ask twice does no harm: a program that ends meanwhile is asked again when it is back.
+                let asked = session.ask(|id| ToChild::Settle { id, answer: answer.clone() }).await;
+                match asked {
+                    Ok(mut question) => match question.answer().await {
+                        Some(said) => return settlement(said),
+                        None => session.gone().await,
+                    },
+                    Err(NotAsked) => session.gone().await,
+                }
+            }
         };
-        match question.answer().await {
-            Some(FromChild::Settled { outcome, platform_message_ids, parts, .. }) => match outcome {
-                Outcome::Delivered => Settlement::Delivered(Receipt { platform_message_ids }),
-                Outcome::Partly => Settlement::Partly(parts.into_iter().map(Into::into).collect()),
-                Outcome::NotDelivered => Settlement::NotDelivered,
-                Outcome::CannotTell => Settlement::CannotTell,
-            },
-            _ => Settlement::CannotTell,
-        }
+        tokio::time::timeout(SETTLE_PATIENCE, settled).await.unwrap_or(Settlement::CannotTell)
     }
 
     async fn apply_settings(&self, settings: Value) -> Result<Applied, SettingsError> {
@@ -234,7 +236,7 @@ impl Plugin for ExecPlugin {
 
     async fn typing(&self, typing: &Typing) {
         if let Some(session) = self.living(Duration::ZERO).await
-            && session.ready.capabilities.as_ref().unwrap_or(&self.manifest.capabilities).typing
+            && session.can(&self.manifest).typing
         {
             session.mention(&ToChild::Typing {
                 message_id: typing.message_id,
@@ -254,6 +256,19 @@ impl Plugin for ExecPlugin {
         {
             session.mention(&ToChild::Event { event });
         }
+    }
+}
+
+fn settlement(said: FromChild) -> Settlement {
+    match said {
+        FromChild::Settled { outcome: Outcome::Delivered, platform_message_ids, .. } => {
+            Settlement::Delivered(Receipt { platform_message_ids })
+        }
+        FromChild::Settled { outcome: Outcome::Partly, parts, .. } => {
+            Settlement::Partly(parts.into_iter().map(Into::into).collect())
+        }
+        FromChild::Settled { outcome: Outcome::NotDelivered, .. } => Settlement::NotDelivered,
+        _ => Settlement::CannotTell,
     }
 }
 

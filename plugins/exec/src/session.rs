@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use broca_core::{EventType, Instance};
-use broca_plugin::{Context, PluginError, PluginState};
+use broca_plugin::{Capabilities, Context, Manifest, PluginError, PluginState};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     child::{Child, Ear, Heard, LINE_BYTES},
@@ -25,6 +26,7 @@ pub(crate) struct Session {
     pub(crate) ready: Ready,
     ear: Ear,
     pending: Arc<Pending>,
+    over: CancellationToken,
 }
 
 /// It does not hear any more, and has not heard this either.
@@ -32,6 +34,20 @@ pub(crate) struct Session {
 pub(crate) struct NotAsked;
 
 impl Session {
+    /// What it can do: as it said itself, or as its folder says.
+    pub(crate) fn can<'a>(&'a self, manifest: &'a Manifest) -> &'a Capabilities {
+        self.ready.capabilities.as_ref().unwrap_or(&manifest.capabilities)
+    }
+
+    /// Waits until it is over, and nobody finds it any more.
+    pub(crate) async fn gone(&self) {
+        self.over.cancelled().await;
+    }
+
+    pub(crate) fn end(&self) {
+        self.over.cancel();
+    }
+
     /// Asks it something. It has not heard it as long as [`Question::was_written`] says so.
     pub(crate) async fn ask(&self, ask: impl FnOnce(u64) -> ToChild) -> Result<Question, NotAsked> {
         let question = self.pending.ask().ok_or(NotAsked)?;
@@ -97,7 +113,7 @@ pub(crate) async fn begin(child: &mut Child, hello: &ToChild, within: Duration) 
     };
     let silent = || End::Died(format!("it did not say that it is ready within {within:?}"));
     let ready = tokio::time::timeout(within, ready).await.unwrap_or_else(|_| Err(silent()))?;
-    Ok(Session { ready, ear: child.ear.clone(), pending: Pending::new() })
+    Ok(Session { ready, ear: child.ear.clone(), pending: Pending::new(), over: CancellationToken::new() })
 }
 
 /// Hears it out until it ends, or has ended after we told it to stop.

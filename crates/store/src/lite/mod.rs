@@ -62,7 +62,7 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection, Row};
 
     use super::*;
-    use crate::{queue, set_aside, settle};
+    use crate::{accounts, queue, set_aside, settle};
 
     /// Reads the plan of every hot statement on tables that were never analysed, which is how SQLite plans them.
     #[tokio::test]
@@ -70,6 +70,8 @@ mod tests {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         crate::db::SQLITE.run_direct(None, &mut conn, false).await.unwrap();
         let statements = [
+            accounts::HOLDER,
+            accounts::RENEW,
             ingest::SEEN,
             ingest::PROFILES,
             claim::LOOK,

@@ -1,5 +1,6 @@
 //! One suite, run on a real SQLite file and on a real PostgreSQL.
 
+mod accounts;
 mod audit;
 mod cancel;
 mod claim;
