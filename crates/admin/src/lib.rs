@@ -7,6 +7,8 @@ pub mod explain;
 pub mod holds;
 pub mod janitor;
 pub mod journey;
+pub mod live;
+pub mod modes;
 mod preview;
 pub mod replay;
 pub mod status;

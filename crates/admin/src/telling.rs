@@ -36,6 +36,7 @@ fn told(event: &JourneyEvent) -> String {
         EventKind::TakenOver => {
             format!("conversation taken over by {actor}, epoch {epoch}: the lease of {} had run out", text("from"))
         }
+        EventKind::ModeSet => format!("handled in mode {}, set for {} at run time", text("mode"), text("of")),
         EventKind::TurnStarted => format!("attempt {attempt} at the agent begun by {actor}"),
         EventKind::TurnResumed => format!("open attempt of {} taken up by {actor}", text("from")),
         EventKind::ConversationRenewed => format!("the agent had lost the conversation; begun anew as {}", text("to")),

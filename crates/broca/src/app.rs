@@ -42,7 +42,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let app = App { config, output, shutdown };
     let ends_itself = matches!(
         cli.command,
-        Command::Up(_) | Command::Worker(_) | Command::Plugin(_) | Command::Demo(_) | Command::Bench(_)
+        Command::Up(_)
+            | Command::Worker(_)
+            | Command::Plugin(commands::plugin::Command::Run(_))
+            | Command::Demo(_)
+            | Command::Bench(_)
     );
     if ends_itself {
         app.shutdown.guard(dispatch(&app, cli.command)).await
@@ -54,7 +58,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 /// Commands that answer and end say only what is wrong, unless somebody asked for more.
 fn start_log(config: &Loaded, command: &Command) -> Result<(), Failure> {
     let log = &config.settings.log;
-    let stays = matches!(command, Command::Up(_) | Command::Worker(_) | Command::Plugin(_));
+    let runs = |command: &commands::plugin::Command| matches!(command, commands::plugin::Command::Run(_));
+    let stays = match command {
+        Command::Up(_) | Command::Worker(_) => true,
+        Command::Plugin(command) => runs(command),
+        _ => false,
+    };
     let level = if stays || config.source_of("log.level") != "default" { log.level.as_str() } else { "warn" };
     let name = matches!(command, Command::Up(_)).then_some("up");
     telemetry::start(level, log.format, name)
@@ -67,7 +76,9 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Plugin(command) => commands::plugin::run(app, &command).await,
         Command::Migrate(args) => commands::migrate::run(app, &args).await,
         Command::Nats(command) => commands::nats::run(app, &command).await,
-        Command::Config(command) => commands::config::run(app, &command),
+        Command::Config(command) => commands::config::run(app, &command).await,
+        Command::Mode(command) => commands::mode::run(app, &command).await,
+        Command::Events(args) => commands::events::run(app, &args).await,
         Command::Check(args) => commands::check::run(app, &args).await,
         Command::Status(args) => commands::status::run(app, &args).await,
         Command::Send(args) => commands::send::run(app, &args).await,

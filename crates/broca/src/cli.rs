@@ -85,12 +85,7 @@ pub(crate) struct ModeFlag {
 
 impl ModeFlag {
     fn flag(&self) -> Option<Flag> {
-        let name = match self.mode? {
-            Mode::Echo => "echo",
-            Mode::Listen => "listen",
-            Mode::Live => "live",
-        };
-        Flag::given("--mode", "mode", Some(name.to_owned()))
+        Flag::given("--mode", "mode", Some(self.mode?.to_string()))
     }
 }
 
@@ -100,8 +95,8 @@ pub(crate) enum Command {
     Up(commands::up::Args),
     /// Runs one worker process
     Worker(commands::worker::Args),
-    /// Plugin processes
-    #[command(subcommand)]
+    /// Plugin processes, and their settings while they run
+    #[command(subcommand, visible_alias = "plugins")]
     Plugin(commands::plugin::Command),
     /// Brings the database's schema up to date
     Migrate(commands::migrate::Args),
@@ -122,6 +117,11 @@ pub(crate) enum Command {
     /// Keeps something back for a while
     #[command(subcommand)]
     Hold(commands::hold::Command),
+    /// What is done with messages, while everything runs: echo, listen or live
+    #[command(subcommand)]
+    Mode(commands::mode::Command),
+    /// What happens, as it happens
+    Events(commands::events::Args),
     /// Is every message over or on its way? For monitors, and after an outage
     Check(commands::check::Args),
     /// What waits, what runs, what failed

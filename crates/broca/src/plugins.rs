@@ -120,8 +120,8 @@ impl App {
         };
         let wanted = entry.plugin.as_deref().unwrap_or(instance.as_str());
         if wanted == EXEC {
-            // Its platform is called like the instance, unless the settings say otherwise.
-            return Ok(broca_plugin_exec::blueprint(instance.as_str(), launch));
+            let platform = entry.settings.get("platform").and_then(serde_json::Value::as_str);
+            return Ok(broca_plugin_exec::blueprint(platform.unwrap_or(instance.as_str()), launch));
         }
         let kinds = self.kinds();
         kinds.named(wanted).map(|kind| kind.blueprint.clone()).ok_or_else(|| {

@@ -2,10 +2,16 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use broca_admin::{janitor::JanitorOptions, status::StatusError};
+use broca_admin::{
+    janitor::JanitorOptions,
+    modes::{self, ModesNow},
+    status::StatusError,
+};
 use broca_bus::{Auth, Bus, BusError, BusOptions};
 use broca_core::{Instance, route::Routes};
-use broca_pipeline::{PipelineError, deliver::DeliveryOptions, sweep::SweepOptions, worker::WorkerOptions};
+use broca_pipeline::{
+    PipelineError, deliver::DeliveryOptions, events::EventOptions, sweep::SweepOptions, worker::WorkerOptions,
+};
 use broca_plugin_cli::CliSettings;
 use broca_store::{AuditLimits, Store, StoreError, StoreOptions};
 use secrecy::SecretString;
@@ -19,6 +25,9 @@ use crate::{
 
 /// How long a process waits for NATS when it starts: a broker and its clients often start together.
 const BROKER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a command that shows settings waits for those that are set at run time.
+const GLANCE: Duration = Duration::from_secs(2);
 
 impl App {
     fn settings(&self) -> &Settings {
@@ -49,6 +58,24 @@ impl App {
 
     pub(crate) async fn bus_at(&self, address: &NatsAddress, role: &str) -> Result<Bus, Failure> {
         Ok(Bus::connect_within(self.bus_options(address, role), BROKER_PATIENCE).await?)
+    }
+
+    /// Both, for a command that changes something while everything runs.
+    pub(crate) async fn both(&self, role: &str) -> Result<(Store, Bus), Failure> {
+        let store = self.store().await?;
+        store.check_migrated().await?;
+        Ok((store, self.bus(role).await?))
+    }
+
+    /// What was set at run time, as far as it can be known at once; `None` when nothing runs or nobody answers.
+    pub(crate) async fn modes_now(&self) -> Option<ModesNow> {
+        let address = self.nats_address().ok()?;
+        let look = async {
+            let bus = Bus::connect(self.bus_options(&address, "config")).await.ok()?;
+            let store = self.store().await.ok()?;
+            modes::now(&store, &bus).await.ok()
+        };
+        tokio::time::timeout(GLANCE, look).await.ok().flatten()
     }
 
     fn nats_address(&self) -> Result<NatsAddress, Failure> {
@@ -123,6 +150,11 @@ impl App {
         }
     }
 
+    pub(crate) fn event_options(&self) -> EventOptions {
+        let events = &self.settings().events;
+        EventOptions { enabled: events.enabled, max_per_s: events.max_per_s }
+    }
+
     pub(crate) fn janitor_options(&self) -> JanitorOptions {
         let audit = &self.settings().audit;
         let overdue = Duration::from_secs(audit.overdue_s);
@@ -189,6 +221,7 @@ impl From<PipelineError> for Failure {
             PipelineError::Store(error) => error.into(),
             PipelineError::Host(error) => Self::new(Code::Failure, error.to_string()),
             PipelineError::Account(error) => Self::new(Code::Conflict, error.to_string()),
+            PipelineError::Settings(error) => Self::new(Code::Usage, error.to_string()),
         }
     }
 }

@@ -89,11 +89,15 @@ id!(
     HoldId
 );
 id!(
+    /// One change of live settings.
+    ChangeId
+);
+id!(
     /// The key of order: one agent and one scope key.
     ConversationId
 );
 
-time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId);
+time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId, ChangeId);
 
 impl MessageId {
     /// Not greater than the id of any message that was made at `at` or later, by its maker's clock.

@@ -64,6 +64,9 @@ kinds!(
     Claimed = "claimed",
     /// A worker took the conversation from one whose lease had run out. `events`, with epoch; detail `ttl`, `from`.
     TakenOver = "taken_over",
+    /// It is handled in another mode than the configured one, as an operator set it at run time. `events`, with epoch;
+    /// detail `mode`, `of`.
+    ModeSet = "mode_set",
     /// Recorded before the agent hears of it. The row of the turn.
     TurnStarted = "turn_started",
     /// A worker took up a turn that its predecessor left open. `events`, with epoch; detail `turn`, `from`,

@@ -15,6 +15,7 @@ pub mod id;
 pub mod incoming;
 pub mod instance;
 pub mod journal;
+pub mod live;
 pub mod metric;
 pub mod retry;
 pub mod route;
@@ -26,7 +27,9 @@ pub use agent::{Answer, TurnOutcome, Usage};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use delivery::{DeliveryError, Part, Profile, Receipt, Response};
 pub use event::{Event, EventType};
-pub use id::{ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, TurnId, UserId, WorkerId};
+pub use id::{
+    ChangeId, ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, TurnId, UserId, WorkerId,
+};
 pub use incoming::{Incoming, Limits, Refusal, Sender};
 pub use instance::Instance;
 pub use journal::EventKind;

@@ -145,6 +145,11 @@ table! {
     /// 1 for the state that the plugin is in: waiting_for_account, connecting, connected, degraded, bad_credentials, misconfigured, stopping, stopped.
     PLUGIN_STATE: Gauge "broca_plugin_state" ["plugin", "platform", "state"] by Plugin;
 
+    /// Events said: message, status, error, own.
+    EVENTS: Counter "broca_events_total" ["type"] by Worker Plugin;
+    /// Events that were not said: more than may be said a second, no room, no connection.
+    EVENTS_DROPPED: Counter "broca_events_dropped_total" ["type"] by Worker Plugin;
+
     /// Publishes of what was owed, and of swept wakes: stored, duplicate (the stream had it already), failed.
     PUBLISHES: Counter "broca_publishes_total" ["kind", "outcome"] by Worker Plugin;
     /// From a publish to the broker's acknowledgement.

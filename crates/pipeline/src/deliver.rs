@@ -26,6 +26,7 @@ use crate::{
     attempt::attempt,
     crash::{CrashPoint, point},
     delivering::DeliveringSet,
+    events::Events,
     meter,
     mutate::{self, Protection},
 };
@@ -68,6 +69,7 @@ pub(crate) struct Deliverer {
     pub(crate) store: Store,
     pub(crate) plugin: Arc<dyn Plugin>,
     pub(crate) instance: Instance,
+    pub(crate) events: Events,
     pub(crate) host: WorkerId,
     pub(crate) options: DeliveryOptions,
     pub(crate) under_way: DeliveringSet,
@@ -158,6 +160,7 @@ async fn finish(deliverer: &Deliverer, response: ResponseId, ended: (Arc<Dispatc
                 point(CrashPoint::DeliveryFinished);
                 log(&finish);
                 meter::delivered(&deliverer.instance, &dispatch, &finish.end);
+                deliverer.events.delivered(&deliverer.instance, &dispatch, &finish.end);
                 return then(finished);
             }
             Ok(Fenced::LeaseLost) => {

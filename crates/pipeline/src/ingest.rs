@@ -13,6 +13,7 @@ use broca_store::{Accepted, NewMessage, Owed, OwedKind, Store};
 
 use crate::{
     crash::{CrashPoint, point},
+    events::{self, Events},
     meter,
     mutate::{self, Protection},
     relay::Relay,
@@ -25,6 +26,7 @@ pub struct Ingestor {
     pub relay: Relay,
     pub routes: Arc<Routes>,
     pub limits: Limits,
+    pub events: Events,
 }
 
 #[async_trait]
@@ -85,9 +87,11 @@ impl Ingestor {
         }
         let message = self.routed(instance, platform, incoming);
         let (text, trace) = (message.incoming.text.clone(), message.trace);
+        let (person, chat) = (message.incoming.sender.platform_user_id.clone(), message.incoming.chat_id.clone());
         match self.store.ingest(message).await.map_err(unavailable)? {
             Accepted::New { message, conversation, outbox, at } => {
                 point(CrashPoint::Ingested);
+                self.events.accepted(instance, || events::accepted(message, conversation, person, chat));
                 self.relay.publish_soon(Owed {
                     id: outbox,
                     what: OwedKind::Wake,

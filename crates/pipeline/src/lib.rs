@@ -13,6 +13,7 @@
 pub mod agents;
 pub mod crash;
 pub mod deliver;
+pub mod events;
 pub mod ingest;
 pub mod mutate;
 mod pacing;
@@ -27,11 +28,16 @@ mod yielded;
 mod account;
 mod attempt;
 mod delivering;
+mod hearing;
 mod held;
+mod live_settings;
 mod meter;
+mod modes;
 mod parts;
 mod place;
 mod shared;
+mod states;
+mod typing;
 
 pub use account::AccountTaken;
 pub use agents::Agents;
@@ -47,4 +53,7 @@ pub enum PipelineError {
     Host(#[from] broca_plugin::HostError),
     #[error(transparent)]
     Account(#[from] AccountTaken),
+    /// Neither the live settings of an instance nor those of its files will do.
+    #[error(transparent)]
+    Settings(#[from] broca_plugin::SettingsError),
 }

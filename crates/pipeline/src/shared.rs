@@ -11,10 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Agents,
+    events::Events,
     held::{Held, HeldSet},
+    modes::LiveModes,
     pacing::Pacing,
     relay::Relay,
     sweep::SweepOptions,
+    typing::Typist,
     yielded::Yielded,
 };
 
@@ -58,6 +61,9 @@ pub(crate) struct Worker {
     pub(crate) held: HeldSet,
     pub(crate) yielded: Yielded,
     pub(crate) pacing: Pacing,
+    pub(crate) modes: LiveModes,
+    pub(crate) events: Events,
+    pub(crate) typist: Typist,
     /// The machine that it runs on.
     pub(crate) host: String,
     /// The last sign of life could not be given.

@@ -73,6 +73,7 @@ pub(crate) async fn run(
     };
     point(CrashPoint::TurnStarted);
     let measured = meter::Turn::begins(&side.name);
+    worker.events.begun(held.conversation, message);
     tokio::select! {
         outcome = speak(worker, held, side, (message, route), (turn, open), pass) => {
             point(CrashPoint::AgentAnswered);
@@ -80,6 +81,7 @@ pub(crate) async fn run(
             pass.ends(&outcome).await;
             Ended::Outcome { turn, attempt, outcome }
         }
+        never = worker.typist.show(message) => match never {},
         () = held.lost.cancelled() => {
             measured.loses_its_lease();
             pass.is_left().await;

@@ -10,6 +10,7 @@ use broca_core::{
     ConversationId, ResponseId, TurnOutcome,
     agent::{Failure, FailureClass},
     envelope::Envelope,
+    live::ModeSubject,
     retry::{Decision, RetryPolicy},
     route::{Facts, Mode, OnUnknown, Resolved},
     subject,
@@ -21,7 +22,7 @@ use broca_store::{
 use crate::{
     crash::{CrashPoint, point},
     held::Held,
-    meter,
+    meter, modes,
     mutate::{self, Protection},
     pacing::gate::{self, Candidate, Gate},
     shared::{Gone, Worker, unless_gone},
@@ -145,7 +146,14 @@ async fn one(
     if worker.draining.is_cancelled() {
         return Next::HandOver;
     }
-    let route = resolve(worker, &message);
+    let mut route = resolve(worker, &message);
+    let begun_in = match &open {
+        Some(turn) => modes::begun_in(worker, held, &message, turn).await,
+        None => None,
+    };
+    // What is begun stays as it was begun; everything else is handled as the modes say now.
+    let set = if open.is_none() { worker.modes.over(&mut route, &message) } else { None };
+    route.mode = begun_in.unwrap_or(route.mode);
     let policy = route.retry.within(message.budget);
     let budget = policy.max_attempts.saturating_add(if open.is_some() { EXTRA_RECOVERIES } else { 0 });
     let spent = message.attempts.saturating_sub(message.attempts_before);
@@ -154,20 +162,24 @@ async fn one(
         let failure = Failure::new(FailureClass::Exhausted, reason);
         (open.map(|t| t.id), End::Failed { failure, turn_unknown: true })
     } else if route.mode == Mode::Listen && open.is_none() {
+        note_mode(worker, held, &message, &route, set.as_ref()).await;
         (None, End::Stored)
     } else {
-        let candidate = Candidate { message: &message, route: &route, policy, is_open: open.is_some() };
+        let candidate = Candidate { message: &message, route: &route, policy, is_open: open.is_some(), begun_in };
         match gate::enter(worker, held, agent, &candidate).await {
-            Gate::Open(pass) => match turn::run(worker, held, agent, (&message, &route), open, &pass).await {
-                turn::Ended::Outcome { turn, attempt, outcome } => {
-                    // The attempt is recorded by now: what is said of the message from here on counts it.
-                    message.attempts = attempt;
-                    (Some(turn), decide(&route, &policy, &message, outcome))
+            Gate::Open(pass) => {
+                note_mode(worker, held, &message, &route, set.as_ref()).await;
+                match turn::run(worker, held, agent, (&message, &route), open, &pass).await {
+                    turn::Ended::Outcome { turn, attempt, outcome } => {
+                        // The attempt is recorded by now: what is said of the message from here on counts it.
+                        message.attempts = attempt;
+                        (Some(turn), decide(&route, &policy, &message, outcome))
+                    }
+                    turn::Ended::LeaseLost => return Next::Lost,
+                    turn::Ended::NotBegun(Gone::LeftQueue) => return Next::Continue,
+                    turn::Ended::NotBegun(Gone::KeptBack) | turn::Ended::ShutDown => return Next::HandOver,
                 }
-                turn::Ended::LeaseLost => return Next::Lost,
-                turn::Ended::NotBegun(Gone::LeftQueue) => return Next::Continue,
-                turn::Ended::NotBegun(Gone::KeptBack) | turn::Ended::ShutDown => return Next::HandOver,
-            },
+            }
             Gate::Parked => return Next::Released,
             Gate::TooOld(failure) => {
                 let turn_unknown = open.is_some();
@@ -178,6 +190,19 @@ async fn one(
         }
     };
     finish(worker, held, &message, turn, end).await
+}
+
+/// Only of a message that is not handled as configured: all others cost no statement here.
+async fn note_mode(
+    worker: &Worker,
+    held: &Held,
+    message: &PendingMessage,
+    route: &Resolved,
+    set: Option<&ModeSubject>,
+) {
+    if let Some(of) = set {
+        modes::note(worker, held, message, route, of).await;
+    }
 }
 
 fn resolve(worker: &Worker, message: &PendingMessage) -> Resolved {
@@ -236,6 +261,7 @@ async fn finish(
             point(CrashPoint::TurnFinished);
             log(&finish);
             meter::ended(message, &finish.end);
+            worker.events.ended(held.conversation, message, &finish.end);
             let next = if finished.released { Next::Released } else { Next::Continue };
             publish(worker, held.conversation, message, finish.end, finished);
             next

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     ExecPlugin, Launch, Options, Program,
     protocol::VERSION,
-    settings::{listens, start_timeout_ms},
+    settings::{is_name, listens, start_timeout_ms},
 };
 
 /// The name of the file that makes a folder a plugin.
@@ -38,6 +38,8 @@ struct PluginToml {
     env: BTreeMap<String, Secret>,
     /// A file with the JSON schema of the plugin's settings. Without it the plugin takes none.
     settings_schema: Option<PathBuf>,
+    /// The key among the settings that names the account at the platform. Without it, each instance has one of its own.
+    account: Option<String>,
     #[serde(default)]
     capabilities: Capabilities,
     #[serde(default)]
@@ -70,9 +72,14 @@ pub fn read(folder: &Path, launch: Launch) -> Result<Blueprint, String> {
         let secrets = secrets.clone();
         Ok((program.clone(), Options::new(move || secrets.revealed(&settings))))
     });
+    if let Some(key) = toml.account.as_deref().filter(|key| schema.is_secret(key)) {
+        return Err(wrong(format!("account is '{key}', which is a secret: name a setting that may be shown")));
+    }
+    let account = toml.account;
     let build = move |settings: Value| -> Result<Arc<dyn Plugin>, SettingsError> {
+        let account = account.as_ref().and_then(|key| settings.get(key)?.as_str()).map(str::to_owned);
         let plugin = ExecPlugin::new(own.clone(), launch, reading.clone(), settings)?;
-        Ok(Arc::new(plugin.listening(listens.clone())))
+        Ok(Arc::new(plugin.listening(listens.clone()).of_account(account)))
     };
     Ok(Blueprint::with_schema(manifest, schema, build))
 }
@@ -83,8 +90,7 @@ impl PluginToml {
             return Err(format!("protocol is {}, and this Broca speaks {VERSION}", self.protocol));
         }
         for (key, name) in [("name", Some(&self.name)), ("platform", self.platform.as_ref())] {
-            let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-            if name.is_some_and(|name| !(1..=32).contains(&name.len()) || !name.bytes().all(legal)) {
+            if name.is_some_and(|name| !is_name(name)) {
                 return Err(format!("{key} is no name: use 1 to 32 lower-case letters, digits or '-'"));
             }
         }

@@ -54,6 +54,7 @@ pub type Reading = dyn Fn(Value) -> Result<(Program, Options), SettingsError> + 
 pub struct ExecPlugin {
     manifest: Manifest,
     listens: Vec<Listen>,
+    account: Option<String>,
     launch: Launch,
     reading: Arc<Reading>,
     program: Program,
@@ -79,11 +80,24 @@ impl ExecPlugin {
     ) -> Result<Self, SettingsError> {
         let (program, options) = reading(settings)?;
         let living = watch::channel(None).0;
-        Ok(Self { manifest, listens: Vec::new(), launch, reading, program, options: Mutex::new(options), living })
+        Ok(Self {
+            manifest,
+            listens: Vec::new(),
+            account: None,
+            launch,
+            reading,
+            program,
+            options: Mutex::new(options),
+            living,
+        })
     }
 
     pub fn listening(self, listens: Vec<Listen>) -> Self {
         Self { listens, ..self }
+    }
+
+    pub fn of_account(self, account: Option<String>) -> Self {
+        Self { account, ..self }
     }
 
     fn options(&self) -> Options {
@@ -146,6 +160,10 @@ impl ExecPlugin {
 impl Plugin for ExecPlugin {
     fn manifest(&self) -> Manifest {
         self.manifest.clone()
+    }
+
+    fn account(&self) -> Option<String> {
+        self.account.clone()
     }
 
     async fn run(&self, ctx: Context) -> Result<(), PluginError> {

@@ -25,6 +25,9 @@ pub struct ExecSettings {
     /// The platform's name; without it, the instance's.
     #[serde(default)]
     pub platform: Option<String>,
+    /// The account at the platform: two processes never run on one. Without it, each instance has one of its own.
+    #[serde(default)]
+    pub account: Option<String>,
     /// Variables for its environment, which is otherwise empty but for PATH, HOME and the like.
     #[serde(default)]
     pub env: BTreeMap<String, Secret>,
@@ -68,14 +71,19 @@ impl fmt::Debug for Options {
     }
 }
 
-/// The plugin as the binary finds it. `platform` is the one of an instance whose settings name none.
+/// The plugin as the binary finds it, for an instance of that platform.
 pub fn blueprint(platform: &str, launch: Launch) -> Blueprint {
     let manifest = manifest(platform);
     let own = manifest.clone();
     let build = move |settings: Value| -> Result<Arc<dyn Plugin>, SettingsError> {
-        let (manifest, listens) = described(&own, settings.clone())?;
-        let plugin = ExecPlugin::new(manifest, launch, Arc::new(read), settings)?;
-        Ok(Arc::new(plugin.listening(listens)))
+        let ExecSettings { platform, account, listens: kinds, .. } = typed(settings.clone())?;
+        let named = platform.is_none_or(|platform| platform == own.platform);
+        if !named || !is_name(&own.platform) {
+            let what = "is no name for it: use lower-case letters, digits and '-', in broca.toml alone";
+            return Err(SettingsError::one("platform", what));
+        }
+        let plugin = ExecPlugin::new(own.clone(), launch, Arc::new(read), settings)?;
+        Ok(Arc::new(plugin.listening(listens("listens", &kinds)?).of_account(account)))
     };
     Blueprint::with_schema(manifest, SettingsSchema::of::<ExecSettings>(), build)
 }
@@ -86,13 +94,9 @@ fn manifest(platform: &str) -> Manifest {
     Manifest { name: "exec".into(), capabilities, ..Manifest::new(platform, env!("CARGO_PKG_VERSION")) }
 }
 
-fn described(own: &Manifest, settings: Value) -> Result<(Manifest, Vec<Listen>), SettingsError> {
-    let settings: ExecSettings = typed(settings)?;
-    let platform = settings.platform.unwrap_or_else(|| own.platform.clone());
-    if platform.is_empty() || platform.len() > 64 || platform.chars().any(char::is_control) {
-        return Err(SettingsError::one("platform", "is no name: use e.g. 'line-chat'"));
-    }
-    Ok((Manifest { platform, ..own.clone() }, listens("listens", &settings.listens)?))
+pub(crate) fn is_name(name: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=32).contains(&name.len()) && name.bytes().all(legal)
 }
 
 /// Events about the plugin's own instance, by their names.

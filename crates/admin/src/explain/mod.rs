@@ -173,10 +173,17 @@ fn judge(standing: &Standing, routes: &Routes) -> Explanation {
         state: message.state,
         now: standing.journey.now,
         sentence: words::sentence(&verdict, standing),
-        evidence: words::evidence(&verdict, standing),
+        evidence: words::evidence(&verdict, standing).into_iter().chain(mode_set(standing)).collect(),
         next: words::next(&verdict, message),
         verdict,
     }
+}
+
+/// It was last handled in another mode than the configured one.
+fn mode_set(standing: &Standing) -> Option<String> {
+    let id = standing.journey.message.id;
+    let own = |event: &&JourneyEvent| event.kind == EventKind::ModeSet && event.message_id == Some(id);
+    standing.journey.events.iter().rev().find(own).map(|event| crate::telling::sentence(event, id))
 }
 
 fn verdict(standing: &Standing, routes: &Routes) -> Verdict {

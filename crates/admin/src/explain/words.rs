@@ -57,7 +57,7 @@ pub(super) fn sentence(verdict: &Verdict, standing: &Standing) -> String {
             format!("kept back by a hold on its {subject} {until}, by {actor} {} ago: {reason}", ago(*since))
         }
         Verdict::Returning => "about to go back into its queue: the hold that kept it back has ended".to_owned(),
-        Verdict::Stored => "stored: its route listens, and no agent is asked".to_owned(),
+        Verdict::Stored => "stored: it was only listened to, and no agent is asked".to_owned(),
         Verdict::Suppressed { class, reason } => format!("suppressed{}", why(class.as_deref(), reason.as_deref())),
         Verdict::Cancelled { class, reason } => format!("cancelled{}", why(class.as_deref(), reason.as_deref())),
         Verdict::Failed { class, reason } => format!("failed{}", why(class.as_deref(), reason.as_deref())),

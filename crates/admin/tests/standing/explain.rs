@@ -135,7 +135,7 @@ async fn a_message_that_is_over() {
     let stored = home.woken("2").await;
     let lease = home.claim(stored, "w", TTL).await;
     home.finish(&lease, None, End::Stored).await;
-    says(&home.why(stored).await, &["stored: its route listens"]);
+    says(&home.why(stored).await, &["stored: it was only listened to"]);
 
     let silent = home.woken("3").await;
     home.turn(silent, End::Answered { answer: Answer::default(), response: None }).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use broca_admin::status::{Status, status};
 
+use super::mode;
 use crate::{
     app::App,
     failure::Failure,
@@ -76,7 +77,8 @@ fn text(status: &Status) -> String {
             ]
         }),
     );
-    let parts = [overview, consumers, pace::text(&status.pace)];
+    let modes = status.modes.as_ref().and_then(mode::lines).unwrap_or_default();
+    let parts = [overview, modes, consumers, pace::text(&status.pace)];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
 }
 

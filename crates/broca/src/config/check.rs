@@ -61,6 +61,7 @@ fn ranges(problems: &mut Problems<'_>) {
         ("limits.max_json_bytes", settings.limits.max_json_bytes as u64, 2, 256 * 1024),
         ("audit.interval_s", settings.audit.interval_s, 0, 86_400),
         ("audit.overdue_s", settings.audit.overdue_s, 1, 86_400),
+        ("events.max_per_s", u64::from(settings.events.max_per_s), 1, 100_000),
         ("up.workers", settings.up.workers as u64, 1, 64),
         ("up.stop_grace_ms", settings.up.stop_grace_ms, 0, HOUR_MS),
     ];

@@ -9,7 +9,7 @@ use broca_core::{
     retry::RetryPolicy,
     route::{Mode, OnUnknown, Route},
 };
-use broca_pipeline::{deliver::DeliveryOptions, worker::WorkerOptions};
+use broca_pipeline::{deliver::DeliveryOptions, events::EventOptions, worker::WorkerOptions};
 use serde::{Deserialize, Serialize};
 
 use super::{Secret, Url};
@@ -46,6 +46,7 @@ pub(crate) struct Settings {
     pub(crate) plugins: BTreeMap<Instance, PluginEntry>,
     pub(crate) up: UpSettings,
     pub(crate) audit: AuditSettings,
+    pub(crate) events: EventSettings,
     pub(crate) metrics: MetricsSettings,
     pub(crate) log: LogSettings,
 }
@@ -70,6 +71,7 @@ impl Default for Settings {
             plugins: BTreeMap::new(),
             up: UpSettings::default(),
             audit: AuditSettings::default(),
+            events: EventSettings::default(),
             metrics: MetricsSettings::default(),
             log: LogSettings::default(),
         }
@@ -316,6 +318,24 @@ pub(crate) struct AuditSettings {
 impl Default for AuditSettings {
     fn default() -> Self {
         Self { interval_s: 60, overdue_s: 60 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EventSettings {
+    /// Whether it is told what happens.
+    pub(crate) enabled: bool,
+    /// Events about messages that one process tells in a second at most; as many again of all other kinds.
+    pub(crate) max_per_s: u32,
+    /// Plugins are told while an agent works on an answer.
+    pub(crate) typing: bool,
+}
+
+impl Default for EventSettings {
+    fn default() -> Self {
+        let options = EventOptions::default();
+        Self { enabled: options.enabled, max_per_s: options.max_per_s, typing: true }
     }
 }
 

@@ -84,6 +84,8 @@ pub(crate) struct Candidate<'m> {
     pub(crate) policy: RetryPolicy,
     /// A predecessor left a turn of it open.
     pub(crate) is_open: bool,
+    /// The mode in which it did, where that is on record.
+    pub(crate) begun_in: Option<Mode>,
 }
 
 impl Candidate<'_> {
@@ -137,7 +139,7 @@ pub(crate) async fn enter<'w>(
 /// Whose turn it is. One that was sent is asked after at its agent, whatever the mode is by now.
 fn agent_of<'w>(worker: &'w Worker, side: &AgentSide, candidate: &Candidate<'_>) -> Option<&'w NamedAgent> {
     let was_sent = candidate.is_open && side.conversation.is_some();
-    if candidate.route.mode == Mode::Echo && !was_sent {
+    if candidate.route.mode == Mode::Echo && (!was_sent || candidate.begun_in.is_some()) {
         return Some(worker.agents.echo());
     }
     worker.agents.get(&side.name)

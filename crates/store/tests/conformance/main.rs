@@ -14,6 +14,7 @@ mod holds_in_order;
 mod home;
 mod ingest;
 mod journey;
+mod live;
 mod outage;
 mod pacing;
 mod reading;

@@ -2,9 +2,13 @@
 
 mod exec;
 mod list;
+pub(crate) mod settings;
 
 use broca_core::{Instance, metric::Role};
-use broca_pipeline::plugin::{self, PluginDeps};
+use broca_pipeline::{
+    PipelineError,
+    plugin::{self, PluginDeps},
+};
 
 use crate::{app::App, config::Flag, failure::Failure, monitoring::Monitor, supervisor::announce_ready};
 
@@ -18,6 +22,14 @@ pub(crate) enum Command {
     List,
     /// What an instance's settings may be, as a JSON schema
     Schema(SchemaArgs),
+    /// Changes settings while the instance runs
+    Set(settings::SetArgs),
+    /// Takes back what was set while it ran
+    Unset(settings::UnsetArgs),
+    /// Every setting with its value, where it comes from and what it is; and which processes go by it
+    Show(settings::ShowArgs),
+    /// Who changed what while it ran, newest first
+    History(settings::HistoryArgs),
     /// The lines that a program and its host say to each other, as a JSON schema
     Protocol,
 }
@@ -54,13 +66,17 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
             process(app, &args.instance).await
         }
         Command::List => list::run(app),
+        Command::Set(args) => settings::set(app, args).await,
+        Command::Unset(args) => settings::unset(app, args).await,
+        Command::Show(args) => settings::show(app, args).await,
+        Command::History(args) => settings::history(app, args).await,
         Command::Schema(args) => app.output.json(app.blueprint(&args.instance)?.settings_schema().json()),
         Command::Protocol => app.output.json(&broca_plugin_exec::protocol::schema()),
     }
 }
 
 async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
-    let plugin = app.plugin(instance)?;
+    let (blueprint, settings) = (app.blueprint(instance)?, app.configured_settings(instance)?);
     let monitor = Monitor::start(app, Role::Plugin, instance.as_str()).await?;
     let store = app.store().await?;
     store.check_migrated().await?;
@@ -69,12 +85,17 @@ async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
     let deps = PluginDeps {
         store,
         bus,
-        plugin,
+        blueprint,
+        settings,
         instance: instance.clone(),
         routes: app.routes(),
         limits: app.config.settings.limits,
         options: app.delivery_options(),
+        events: app.event_options(),
     };
     announce_ready(monitor.address);
-    Ok(plugin::run(deps, app.shutdown.begin.clone()).await?)
+    match plugin::run(deps, app.shutdown.begin.clone()).await {
+        Err(PipelineError::Settings(error)) => Err(app.config.unfit_plugin(instance, &error)),
+        ended => Ok(ended?),
+    }
 }
