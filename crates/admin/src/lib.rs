@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod check;
+pub mod control;
 pub mod dead_letters;
 pub mod explain;
 pub mod holds;

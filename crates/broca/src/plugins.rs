@@ -145,4 +145,29 @@ impl App {
         let built = self.blueprint(instance)?.build(self.configured_settings(instance)?);
         built.map_err(|error| self.config.unfit_plugin(instance, &error))
     }
+
+    /// Whether an instance can be started: there is such a plugin, and no instance before it has the same account. Unfit
+    /// settings are not asked for here: its process says what is wrong with them, and they may be set while it runs.
+    pub(crate) fn loadable(&self, instance: &Instance) -> Result<(), Failure> {
+        self.blueprint(instance)?;
+        let Some(mine) = self.account(instance) else { return Ok(()) };
+        let enabled = self.enabled_instances();
+        let others = enabled.iter().take_while(|other| *other != instance);
+        match others.into_iter().find(|other| self.account(other).as_ref() == Some(&mine)) {
+            None => Ok(()),
+            Some(first) => Err(Failure::new(
+                Code::Conflict,
+                format!("plugins.{instance} has the same {} account as plugins.{first}", mine.0),
+            )
+            .hint("two instances would take each other's messages: give each an account of its own")),
+        }
+    }
+
+    /// The account that an instance would talk to, if that can be told and is to be its own.
+    fn account(&self, instance: &Instance) -> Option<(String, String)> {
+        let plugin = self.plugin(instance).ok()?;
+        let manifest = plugin.manifest();
+        let account = plugin.account().filter(|_| !manifest.capabilities.replicas)?;
+        Some((manifest.platform, account))
+    }
 }

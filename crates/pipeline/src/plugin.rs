@@ -43,6 +43,10 @@ pub struct PluginDeps {
 /// How long a plugin may take to return once told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// An account is kept for at least so long: a busy database is no reason to stop talking to a platform, and a process
+/// that was killed is succeeded at once on its machine.
+const ACCOUNT_TTL: Duration = Duration::from_secs(15);
+
 /// Runs the plugin until `shutdown`: first its deliveries end, then the plugin itself. Settings that change meanwhile
 /// are applied to it, or another one runs in its place.
 ///
@@ -113,7 +117,8 @@ impl Account {
         let ctx = ctx.with_events(Arc::new(self.events.clone()));
         let draining = shutdown.child_token();
         let process = WorkerId::unique(&consumer_name);
-        let tenant = Tenant { store: self.store.clone(), owner: process.clone(), ttl: self.options.lease_ttl };
+        let tenant =
+            Tenant { store: self.store.clone(), owner: process.clone(), ttl: self.options.lease_ttl.max(ACCOUNT_TTL) };
         let deliverer = Arc::new(Deliverer {
             host: process,
             store: self.store.clone(),

@@ -13,6 +13,6 @@ mod sources;
 mod tests;
 
 pub(crate) use secret::{Secret, Url};
-pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, Settings};
+pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, PluginEntry, Settings};
 pub(crate) use show::shown;
 pub(crate) use sources::{Flag, Loaded, is_setting, load};

@@ -3,12 +3,10 @@
 
 use std::path::PathBuf;
 
-use broca_bus::{ApplyOptions, Topology};
 use broca_core::Instance;
 use figment::value::{Dict, Value};
 
-use super::super::nats::{apply_options, apply_when_able};
-use crate::{app::App, config::Flag, failure::Failure, plugins::EXEC};
+use crate::{config::Flag, plugins::EXEC};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -80,16 +78,4 @@ impl Args {
             .filter_map(|(flag, key, value)| Some(Flag { source: format!("flag {flag}"), key, value: value? }))
             .collect()
     }
-}
-
-/// Makes sure that the instance has a consumer: nobody configured it before, so nobody made one.
-pub(super) async fn prepare(app: &App, instance: &Instance) -> Result<(), Failure> {
-    let bus = app.bus(instance.as_str()).await?;
-    let options = ApplyOptions { instances: vec![instance.clone()], ..apply_options(app) };
-    for change in apply_when_able(&Topology::embedded()?.of_instances(), &bus, &options).await? {
-        if !change.is_unchanged() {
-            tracing::info!("{change}");
-        }
-    }
-    Ok(())
 }

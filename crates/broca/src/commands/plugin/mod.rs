@@ -1,15 +1,18 @@
 //! `broca plugin`: plugin processes.
 
+mod control;
 mod exec;
 mod list;
 pub(crate) mod settings;
 
+use broca_admin::control::Action;
 use broca_core::{Instance, metric::Role};
 use broca_pipeline::{
     PipelineError,
     plugin::{self, PluginDeps},
 };
 
+use super::nats::ensure_consumer;
 use crate::{app::App, config::Flag, failure::Failure, monitoring::Monitor, supervisor::announce_ready};
 
 #[derive(Debug, clap::Subcommand)]
@@ -20,6 +23,20 @@ pub(crate) enum Command {
     Exec(exec::Args),
     /// The instances, and the plugins that there are
     List,
+    /// Has the running `broca up` load and start an instance, now and with each start of its own
+    Enable(control::Args),
+    /// Has the running `broca up` stop and unload an instance, and leave it so with each start of its own
+    Disable(control::Args),
+    /// Looks for the plugin of an instance again, and checks it
+    Load(control::Args),
+    /// Stops an instance and forgets its plugin, until it is loaded again or `broca up` starts again
+    Unload(control::Args),
+    /// Starts an instance
+    Start(control::Args),
+    /// Stops an instance until it is started, or `broca up` starts again
+    Stop(control::Args),
+    /// Stops an instance, and starts it
+    Restart(control::Args),
     /// What an instance's settings may be, as a JSON schema
     Schema(SchemaArgs),
     /// Changes settings while the instance runs
@@ -62,10 +79,18 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
         Command::Exec(args) => {
             // What does not fit is said before anything is made.
             app.plugin(&args.instance)?;
-            exec::prepare(app, &args.instance).await?;
+            // Nobody configured the instance before, so nobody made its consumer.
+            ensure_consumer(app, &app.bus(args.instance.as_str()).await?, &args.instance).await?;
             process(app, &args.instance).await
         }
         Command::List => list::run(app),
+        Command::Enable(args) => control::run(app, args, Action::Enable).await,
+        Command::Disable(args) => control::run(app, args, Action::Disable).await,
+        Command::Load(args) => control::run(app, args, Action::Load).await,
+        Command::Unload(args) => control::run(app, args, Action::Unload).await,
+        Command::Start(args) => control::run(app, args, Action::Start).await,
+        Command::Stop(args) => control::run(app, args, Action::Stop).await,
+        Command::Restart(args) => control::run(app, args, Action::Restart).await,
         Command::Set(args) => settings::set(app, args).await,
         Command::Unset(args) => settings::unset(app, args).await,
         Command::Show(args) => settings::show(app, args).await,
