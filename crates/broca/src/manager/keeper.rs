@@ -18,6 +18,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the start waits for a bucket that cannot be read.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
+/// A process that ends within this time after it was ready did not start well.
+const STAYS: Duration = Duration::from_secs(1);
 /// So many ends in a row are a loop.
 const LOOP: u32 = 3;
 
@@ -181,19 +183,19 @@ impl Keeper {
         let (plugin, action) = (self.spec.instance.to_string(), order.action.as_str());
         tracing::info!(plugin, action, actor = order.actor, "an operator's order");
         let done = match order.action {
-            Action::Enable => self.begin().await,
+            Action::Enable => self.begin_well().await,
             Action::Disable => self.end(Standing::Disabled).await,
             Action::Unload => self.end(Standing::Unloaded).await,
             _ if !enabled => Err(format!("it is disabled: `broca plugin enable {plugin}` first")),
             Action::Load => self.load(),
-            Action::Start => self.begin().await,
+            Action::Start => self.begin_well().await,
             Action::Stop => {
                 self.halt(Standing::Stopped).await;
                 Ok(())
             }
             Action::Restart => {
                 self.halt(Standing::Stopped).await;
-                self.begin().await
+                self.begin_well().await
             }
         };
         if let Err(why) = &done {
@@ -234,6 +236,13 @@ impl Keeper {
         let deadline = Instant::now() + PATIENCE;
         let Phase::Runs(member) = &mut self.phase else { return Ok(()) };
         member.ready(deadline).await.map_err(|error| error.to_string())
+    }
+
+    /// The same for an operator, who is told of a process that ends as soon as it works.
+    async fn begin_well(&mut self) -> Result<(), String> {
+        self.begin().await?;
+        let Phase::Runs(member) = &mut self.phase else { return Ok(()) };
+        member.stays(STAYS).await.map_err(|error| error.to_string())
     }
 
     async fn end(&mut self, standing: Standing) -> Result<(), String> {

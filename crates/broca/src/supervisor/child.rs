@@ -165,7 +165,10 @@ async fn run_once(spec: &ChildSpec, lines: Lines, status: &watch::Sender<ChildSt
             if output.is_shown(line) {
                 lines.write(&name, line);
             }
-            if let Ok(mut last) = last.lock() {
+            // What is wrong is said in the line before the one that says what to do about it.
+            if !line.trim_start().starts_with("help: ")
+                && let Ok(mut last) = last.lock()
+            {
                 *last = Some(line.to_owned());
             }
         }));

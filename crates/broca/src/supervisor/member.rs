@@ -49,6 +49,20 @@ impl Member {
         Err(NotReady { name: self.name.clone(), reason })
     }
 
+    /// Waits whether it goes on for that long.
+    ///
+    /// # Errors
+    /// How it ended.
+    pub(crate) async fn stays(&mut self, within: Duration) -> Result<(), NotReady> {
+        let ended = self.status.wait_for(|status| status.failures > 0);
+        match tokio::time::timeout(within, ended).await {
+            Ok(Ok(status)) => {
+                Err(NotReady { name: self.name.clone(), reason: status.last_end.clone().unwrap_or_default() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Stops it: SIGTERM, then SIGKILL after `grace`, or at once when `now` is cancelled.
     pub(crate) async fn stop(mut self, grace: Duration, now: &CancellationToken) {
         self.stop.begin.cancel();
