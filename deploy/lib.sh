@@ -185,6 +185,16 @@ need_promtool() {
   printf '%s\n' "$own"
 }
 
+# need_program NAME PACKAGE WHY: makes sure of a program that Debian has.
+need_program() {
+  have "$1" && return
+  if [ "$(id -u)" -eq 0 ] && have apt-get; then
+    say "installing $1 (apt-get install $2)"
+    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$2"; } >&2 || true
+  fi
+  have "$1" || fail "$1 is missing: $3" "on Debian and Ubuntu: apt-get install -y $2"
+}
+
 # Makes sure of Chromium and chromedriver, which the tests of the web page drive; prints the driver's path. Both are of one
 # version, so they come together.
 need_chromedriver() {

@@ -4,6 +4,7 @@ pub mod access;
 pub mod backlog;
 pub mod cancel;
 pub mod check;
+pub mod control;
 pub mod dead_letters;
 pub mod doctor;
 pub mod explain;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What a command works with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct App {
     pub(crate) config: Loaded,
     pub(crate) output: Output,
@@ -44,7 +44,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         cli.command,
         Command::Up(_)
             | Command::Worker(_)
-            | Command::Plugin(commands::plugin::Command::Run(_))
+            | Command::Plugin(commands::plugin::Command::Run(_) | commands::plugin::Command::Exec(_))
             | Command::Demo(_)
             | Command::Bench(_)
             | Command::Export(_)
@@ -59,7 +59,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 /// Commands that answer and end say only what is wrong, unless somebody asked for more.
 fn start_log(config: &Loaded, command: &Command) -> Result<(), Failure> {
     let log = &config.settings.log;
-    let runs = |command: &commands::plugin::Command| matches!(command, commands::plugin::Command::Run(_));
+    let runs = |command: &commands::plugin::Command| {
+        matches!(command, commands::plugin::Command::Run(_) | commands::plugin::Command::Exec(_))
+    };
     let stays = match command {
         Command::Up(_) | Command::Worker(_) => true,
         Command::Plugin(command) => runs(command),

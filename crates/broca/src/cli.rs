@@ -37,6 +37,9 @@ pub(crate) struct Global {
     /// postgres://… or sqlite:<path> [default: SQLite in the data folder]
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
+    /// Folders with a plugin.toml, or with such folders in them, separated by commas
+    #[arg(long, global = true, value_name = "DIR")]
+    plugins: Option<String>,
     /// error, warn, info, debug, trace, or a filter
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -62,6 +65,7 @@ impl Global {
             Flag::given("--data-dir", "data_dir", path(&self.data_dir)),
             Flag::given("--nats-url", "nats.url", self.nats_url.clone()),
             Flag::given("--database-url", "database.url", self.database_url.clone()),
+            Flag::given("--plugins", "plugin_folders", self.plugins.clone()),
             Flag::given("--log-level", "log.level", self.log_level.clone()),
             Flag::given("--log-format", "log.format", self.log_format.clone()),
         ]
@@ -172,6 +176,7 @@ impl Cli {
         match &self.command {
             Command::Up(args) => flags.extend(args.flags()),
             Command::Worker(args) => flags.extend(args.mode.flag()),
+            Command::Plugin(command) => flags.extend(command.flags()),
             _ => {}
         }
         flags

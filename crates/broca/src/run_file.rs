@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use broca_admin::control::Standing;
 use nix::{errno::Errno, sys::signal, unistd::Pid};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,12 @@ pub(crate) struct ProcessEntry {
     /// Where it shows its metrics.
     #[serde(default)]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Of a plugin: how it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) standing: Option<Standing>,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
 }
 
 fn path(data_dir: &Path) -> PathBuf {

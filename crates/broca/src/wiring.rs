@@ -249,6 +249,7 @@ impl From<PipelineError> for Failure {
             PipelineError::Bus(error) => error.into(),
             PipelineError::Store(error) => error.into(),
             PipelineError::Host(error) => Self::new(Code::Failure, error.to_string()),
+            PipelineError::Account(error) => Self::new(Code::Conflict, error.to_string()),
             PipelineError::Settings(error) => Self::new(Code::Usage, error.to_string()),
         }
     }

@@ -27,6 +27,7 @@ pub mod work;
 pub mod worker;
 mod yielded;
 
+mod account;
 mod attempt;
 mod burst;
 mod delivering;
@@ -37,11 +38,13 @@ mod live_settings;
 mod meter;
 mod modes;
 mod parts;
+mod place;
 mod shared;
 mod states;
 mod stopping;
 mod typing;
 
+pub use account::AccountTaken;
 pub use agents::Agents;
 
 /// Why a process of the pipeline ended other than by a shutdown.
@@ -53,6 +56,8 @@ pub enum PipelineError {
     Bus(#[from] broca_bus::BusError),
     #[error(transparent)]
     Host(#[from] broca_plugin::HostError),
+    #[error(transparent)]
+    Account(#[from] AccountTaken),
     /// Neither the live settings of an instance nor those of its files will do.
     #[error(transparent)]
     Settings(#[from] broca_plugin::SettingsError),

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use broca_bus::{Bus, Consumer};
 use broca_core::{EventType, Instance, Limits, WorkerId, route::Routes, subject};
-use broca_plugin::{Blueprint, Context, HostError, Plugin, host};
+use broca_plugin::{Blueprint, Context, HostError, Plugin};
 use broca_store::Store;
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     PipelineError,
+    account::{Tenant, host_alone},
     admission::{AccessOptions, Doorkeeper},
     deliver::{self, Deliverer, DeliveryOptions},
     delivering::DeliveringSet,
@@ -43,6 +44,10 @@ pub struct PluginDeps {
 
 /// How long a plugin may take to return once told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// An account is kept for at least so long: a busy database is no reason to stop talking to a platform, and a process
+/// that was killed is succeeded at once on its machine.
+const ACCOUNT_TTL: Duration = Duration::from_secs(15);
 
 /// Runs the plugin until `shutdown`: first its deliveries end, then the plugin itself. Settings that change meanwhile
 /// are applied to it, or another one runs in its place.
@@ -116,8 +121,11 @@ impl Account {
         let ctx = Context::new(instance, platform, stop_plugin.clone(), self.ingest.clone(), self.states.clone());
         let ctx = ctx.with_events(Arc::new(self.events.clone()));
         let draining = shutdown.child_token();
+        let process = WorkerId::unique(&consumer_name);
+        let tenant =
+            Tenant { store: self.store.clone(), owner: process.clone(), ttl: self.options.lease_ttl.max(ACCOUNT_TTL) };
         let deliverer = Arc::new(Deliverer {
-            host: WorkerId::unique(&consumer_name),
+            host: process,
             store: self.store.clone(),
             plugin: plugin.clone(),
             instance: self.instance.clone(),
@@ -129,7 +137,7 @@ impl Account {
         // Dropped with this round: the next plugin hears for itself.
         let _hearing = hearing::start(&self.bus, &plugin, &self.instance).await?;
 
-        let mut hosted = tokio::spawn(host(plugin, ctx, STOP_GRACE));
+        let mut hosted = tokio::spawn(async move { host_alone(plugin, ctx, STOP_GRACE, &tenant).await });
         let delivering = tokio::spawn(deliveries(deliverer, consumer));
         let ended = tokio::select! {
             ended = &mut hosted => Some(ended),
@@ -144,7 +152,7 @@ impl Account {
             Some(ended) => ended,
             None => hosted.await,
         };
-        Ok(ended.unwrap_or(Err(HostError::Panicked))?)
+        ended.unwrap_or(Err(HostError::Panicked.into()))
     }
 
     fn failed(&self, error: &HostError) {

@@ -195,7 +195,15 @@ pub enum PluginError {
 pub trait Plugin: Send + Sync + std::fmt::Debug {
     fn manifest(&self) -> Manifest;
 
-    /// Talks to the platform until `ctx.shutdown`; returns only then, or when it cannot go on.
+    /// The account at the platform that this instance talks to, as the platform tells accounts apart (a bot's number, a
+    /// server's address): two processes never run the plugin on one account, unless its capabilities say `replicas`.
+    /// No secret. By default each instance has one of its own.
+    fn account(&self) -> Option<String> {
+        None
+    }
+
+    /// Talks to the platform until `ctx.shutdown`; returns only then, or when it cannot go on. Called again when it has
+    /// returned and this process has the account again.
     async fn run(&self, ctx: Context) -> Result<(), PluginError>;
 
     /// Hands one answer to the platform. Called for one answer per chat at a time, in order; for several chats at

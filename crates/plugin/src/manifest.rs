@@ -1,5 +1,6 @@
 //! Who a plugin is, and what its platform can do.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who the plugin is and what its platform can do.
@@ -30,7 +31,7 @@ impl Manifest {
 /// What the platform can do beyond plain text. Everything is optional: plain text alone works. Declare only what
 /// the plugin really does; write it as `Capabilities { typing: true, ..Capabilities::default() }`, so that a
 /// capability that is added later is off until you say otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capabilities {
     /// Characters in one platform message; the plugin splits what is longer.
@@ -55,7 +56,7 @@ pub struct Capabilities {
 }
 
 /// A dialect of marks within a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Markdown {
     /// The text is shown as it is.

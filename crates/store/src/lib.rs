@@ -9,6 +9,7 @@
 
 mod accept;
 mod access;
+mod accounts;
 mod audit;
 mod backlog;
 mod backlog_plan;
@@ -65,6 +66,7 @@ mod writes;
 mod yardstick;
 
 pub use access::{AccessCopy, AccessRule, AccessState, Activation, NewRule, RuleSource};
+pub use accounts::{Account, AccountClaim, AccountLease, AccountOwner, ClaimAccount};
 pub use audit::{AuditLimits, Irregular, Irregularity};
 pub use backlog::{AGES_S, Backlog, BacklogFilter, BacklogGroup, Stand, WaitingConversation, WaitingMessage};
 pub use backlog_plan::{BacklogAct, BacklogStep, PacedPlan};

@@ -76,6 +76,10 @@ impl Plugin for CliPlugin {
         manifest()
     }
 
+    fn account(&self) -> Option<String> {
+        Some(self.settings.socket.display().to_string())
+    }
+
     async fn run(&self, ctx: Context) -> Result<(), PluginError> {
         let listener = Listener::bind(&self.settings.socket).await?;
         ctx.report(PluginState::Connected);

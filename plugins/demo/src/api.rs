@@ -64,6 +64,10 @@ impl Api {
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The updates numbered `offset` and higher, confirming all below; waits up to `wait_ms` for the first of them.
     pub(crate) async fn updates(&self, offset: u64, wait_ms: u64) -> Result<Vec<Update>, reqwest::Error> {
         let query = [("offset", offset), ("limit", BATCH), ("wait_ms", wait_ms)];

@@ -89,6 +89,10 @@ impl Plugin for DemoPlugin {
         manifest
     }
 
+    fn account(&self) -> Option<String> {
+        Some(self.api.url().to_owned())
+    }
+
     async fn run(&self, ctx: Context) -> Result<(), PluginError> {
         let mut offset = 0;
         let mut state = PluginState::Connecting;

@@ -130,6 +130,12 @@ impl Plugin for TelegramPlugin {
         manifest()
     }
 
+    /// The bot's number, which every token of it begins with.
+    fn account(&self) -> Option<String> {
+        let token = self.settings.token.read().ok()?;
+        token.expose_secret().split_once(':').map(|(bot, _)| bot.to_owned())
+    }
+
     async fn run(&self, ctx: Context) -> Result<(), PluginError> {
         let api = self.api()?;
         let mut health = Health::new(ctx.clone());

@@ -6,7 +6,7 @@ use std::{
 };
 
 use broca_bus::{ApplyOptions, Bus, Change, StreamLimits, Topology};
-use broca_core::subject;
+use broca_core::{Instance, subject};
 
 use crate::{
     app::App,
@@ -73,6 +73,17 @@ pub(crate) async fn apply_when_able(
             ended => return ended,
         }
     }
+}
+
+/// Makes sure that an instance has a consumer for its answers, e.g. one that nobody had enabled when the others were made.
+pub(crate) async fn ensure_consumer(app: &App, bus: &Bus, instance: &Instance) -> Result<(), Failure> {
+    let options = ApplyOptions { instances: vec![instance.clone()], ..apply_options(app) };
+    for change in apply_when_able(&Topology::embedded()?.of_instances(), bus, &options).await? {
+        if !change.is_unchanged() {
+            tracing::info!("{change}");
+        }
+    }
+    Ok(())
 }
 
 /// What the settings say about the broker's streams and consumers.

@@ -4,7 +4,10 @@ mod pace;
 
 use std::time::Duration;
 
-use broca_admin::status::{Status, status};
+use broca_admin::{
+    control::Standing,
+    status::{Status, status},
+};
 
 use super::mode;
 use crate::{
@@ -33,12 +36,13 @@ pub(crate) async fn run(app: &App, _args: &Args) -> Result<(), Failure> {
         let rows = processes.iter().map(|process| {
             let pid = process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
             let metrics = process.metrics.map_or_else(|| "-".to_owned(), |address| format!("http://{address}/metrics"));
-            [process.name.clone(), pid, process.restarts.to_string(), metrics]
+            let state = process.standing.map_or("", Standing::as_str).to_owned();
+            [process.name.clone(), pid, process.restarts.to_string(), state, metrics]
         });
         let processes = if rows.len() == 0 {
             String::new()
         } else {
-            format!("\n\n{}", table(["process", "pid", "restarts", "metrics"], rows))
+            format!("\n\n{}", table(["process", "pid", "restarts", "state", "metrics"], rows))
         };
         format!("{}{processes}", text(&status))
     })

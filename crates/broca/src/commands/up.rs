@@ -4,9 +4,11 @@ use std::{
     ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
+use broca_bus::Bus;
 use broca_core::{Instance, metric::Role, route::Mode};
 
 use super::nats::{apply_options, apply_when_able};
@@ -14,8 +16,10 @@ use crate::{
     agents,
     app::App,
     cli::ModeFlag,
+    config::PluginEntry,
     embedded::{DataDir, NatsServer},
     failure::{Code, Failure},
+    manager::{PluginSpec, Plugins},
     monitoring::{Monitor, child_address},
     run_file::{NatsAddress, ProcessEntry, RunFile},
     supervisor::{ChildSpec, Group, Lines, Output},
@@ -57,7 +61,7 @@ pub(crate) async fn run(app: &App, _args: &Args) -> Result<(), Failure> {
 struct Running {
     nats: Option<Group>,
     workers: Option<Group>,
-    plugins: Option<Group>,
+    plugins: Option<Plugins>,
 }
 
 impl Running {
@@ -65,12 +69,11 @@ impl Running {
     async fn stop(&mut self, app: &App) {
         let settings = &app.config.settings;
         let now = &app.shutdown.now;
-        let grace = |drain_ms: u64| Duration::from_millis(drain_ms.saturating_add(settings.up.stop_grace_ms));
         if let Some(plugins) = self.plugins.take() {
-            plugins.stop(grace(settings.delivery.drain_ms), now).await;
+            plugins.stop(grace(app, settings.delivery.drain_ms), now).await;
         }
         if let Some(workers) = self.workers.take() {
-            workers.stop(grace(settings.worker.drain_ms), now).await;
+            workers.stop(grace(app, settings.worker.drain_ms), now).await;
         }
         if let Some(nats) = self.nats.take() {
             nats.stop(NATS_STOP_GRACE, now).await;
@@ -78,12 +81,29 @@ impl Running {
     }
 
     fn processes(&self) -> Vec<ProcessEntry> {
-        [&self.nats, &self.workers, &self.plugins].into_iter().flatten().flat_map(Group::processes).collect()
+        let groups = [&self.nats, &self.workers].into_iter().flatten().flat_map(Group::processes);
+        groups.chain(self.plugins.iter().flat_map(Plugins::processes)).collect()
     }
 
-    fn groups(&mut self) -> impl Iterator<Item = &mut Group> {
-        [&mut self.nats, &mut self.workers, &mut self.plugins].into_iter().flatten()
+    /// Resolves when something about one of the processes changed.
+    async fn changed(&mut self) {
+        async fn some<T, F: Future<Output = ()>>(part: Option<T>, changed: impl FnOnce(T) -> F) {
+            match part {
+                Some(part) => changed(part).await,
+                None => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            () = some(self.nats.as_mut(), Group::changed) => {}
+            () = some(self.workers.as_mut(), Group::changed) => {}
+            () = some(self.plugins.as_mut(), Plugins::changed) => {}
+        }
     }
+}
+
+/// How long a process may take to stop.
+fn grace(app: &App, drain_ms: u64) -> Duration {
+    Duration::from_millis(drain_ms.saturating_add(app.config.settings.up.stop_grace_ms))
 }
 
 /// Starts everything in order, and says so when it works.
@@ -107,13 +127,15 @@ async fn start(app: &App, data_dir: &Path, monitor: &Monitor, running: &mut Runn
         Some(url) => url.expose().to_owned(),
         None => sqlite_url(data_dir)?,
     };
-    prepare(app, &address, &database_url).await?;
+    let bus = prepare(app, &address, &database_url).await?;
 
     let mut env = children_env(app, data_dir, &address, &database_url);
     env.extend(monitor.address.map(|own| ("BROCA_METRICS__LISTEN".to_owned(), child_address(own).to_string())));
     running.workers = Some(Group::start(workers(app, &env)?, lines));
-    running.plugins = Some(Group::start(plugins(app, data_dir, &env)?, lines));
-    wait_until_ready(running).await?;
+    let plugin_grace = grace(app, settings.delivery.drain_ms);
+    let specs = plugins(app, data_dir, &env)?;
+    running.plugins = Some(Plugins::start(&Arc::new(app.clone()), &bus, specs, lines, plugin_grace));
+    let wanted = wait_until_ready(running).await?;
 
     let file = RunFile {
         pid: std::process::id(),
@@ -126,7 +148,7 @@ async fn start(app: &App, data_dir: &Path, monitor: &Monitor, running: &mut Runn
     };
     file.write(data_dir)?;
     monitor.children_are(&file.processes);
-    say_ready(app, &file, broker.as_ref(), &asked)?;
+    say_ready(app, &file, broker.as_ref(), &asked, &wanted)?;
     Ok(file)
 }
 
@@ -145,16 +167,15 @@ async fn watch(
             file.processes = processes;
             file.write(data_dir)?;
         }
-        let changes = running.groups().map(|group| Box::pin(group.changed()));
         tokio::select! {
-            _ = futures::future::select_all(changes) => {}
+            () = running.changed() => {}
             () = app.shutdown.begin.cancelled() => return Ok(()),
         }
     }
 }
 
 /// Brings database and broker up to date.
-async fn prepare(app: &App, address: &NatsAddress, database_url: &str) -> Result<(), Failure> {
+async fn prepare(app: &App, address: &NatsAddress, database_url: &str) -> Result<Bus, Failure> {
     let bus = app.bus_at(address, "up").await?;
     let store = app.store_at(database_url).await?;
     let applied = store.migrate().await?;
@@ -169,21 +190,21 @@ async fn prepare(app: &App, address: &NatsAddress, database_url: &str) -> Result
             tracing::info!("{change}");
         }
     }
-    Ok(())
+    for why in app.kinds().skipped {
+        tracing::error!("a plugin is skipped: {why}");
+    }
+    Ok(bus)
 }
 
 /// Workers must come up; a plugin that does not is reported and restarted, and harms nobody else.
-async fn wait_until_ready(running: &mut Running) -> Result<(), Failure> {
+async fn wait_until_ready(running: &mut Running) -> Result<Vec<Instance>, Failure> {
     if let Some(workers) = &mut running.workers {
         let ready = workers.ready(PATIENCE).await;
         ready.map_err(|error| Failure::new(Code::Unavailable, error.to_string()).hint("the log above says why"))?;
     }
-    if let Some(plugins) = &mut running.plugins
-        && let Err(error) = plugins.ready(PATIENCE).await
-    {
-        tracing::error!(%error, "a plugin did not start; it is tried again with growing pauses");
-    }
-    Ok(())
+    let Some(plugins) = &mut running.plugins else { return Ok(Vec::new()) };
+    plugins.settled(PATIENCE).await;
+    Ok(plugins.wanted())
 }
 
 fn workers(app: &App, env: &[(String, String)]) -> Result<Vec<ChildSpec>, Failure> {
@@ -195,14 +216,14 @@ fn workers(app: &App, env: &[(String, String)]) -> Result<Vec<ChildSpec>, Failur
         .collect()
 }
 
-fn plugins(app: &App, data_dir: &Path, env: &[(String, String)]) -> Result<Vec<ChildSpec>, Failure> {
-    let instances = app.enabled_instances();
-    let spec = |name: &Instance| {
-        let spec = child(app, name.as_str(), &["plugin", "run", name.as_str()], env)?;
+fn plugins(app: &App, data_dir: &Path, env: &[(String, String)]) -> Result<Vec<PluginSpec>, Failure> {
+    let spec = |(name, entry): (&Instance, &PluginEntry)| {
+        let child = child(app, name.as_str(), &["plugin", "run", name.as_str()], env)?;
         // One process serves an account at a time, also while a predecessor is still stopping.
-        Ok(ChildSpec { lock: Some(data_dir.join(format!("plugin-{name}.lock"))), ..spec })
+        let child = ChildSpec { lock: Some(data_dir.join(format!("plugin-{name}.lock"))), ..child };
+        Ok(PluginSpec { instance: name.clone(), enabled: entry.enabled, child })
     };
-    instances.iter().map(spec).collect()
+    app.config.settings.plugins.iter().map(spec).collect()
 }
 
 fn child(app: &App, name: &str, args: &[&str], env: &[(String, String)]) -> Result<ChildSpec, Failure> {
@@ -240,7 +261,13 @@ fn children_env(app: &App, data_dir: &Path, address: &NatsAddress, database_url:
     env
 }
 
-fn say_ready(app: &App, file: &RunFile, broker: Option<&NatsServer>, asked: &[agents::Asked]) -> Result<(), Failure> {
+fn say_ready(
+    app: &App,
+    file: &RunFile,
+    broker: Option<&NatsServer>,
+    asked: &[agents::Asked],
+    plugins: &[Instance],
+) -> Result<(), Failure> {
     let settings = &app.config.settings;
     let mut shown = serde_json::to_value(file).map_err(anyhow::Error::from)?;
     shown["nats"] = file.nats.url.clone().into();
@@ -256,23 +283,24 @@ fn say_ready(app: &App, file: &RunFile, broker: Option<&NatsServer>, asked: &[ag
             Some(url) => url.to_string(),
             None => format!("SQLite in {}", settings.data_dir.display()),
         };
-        ready_text(app, &broker, &database, file.metrics, asked)
+        let plugins: Vec<String> = plugins.iter().map(ToString::to_string).collect();
+        let plugins = if plugins.is_empty() { "none".to_owned() } else { plugins.join(", ") };
+        let parts = format!("plugins: {plugins}, {broker}, {database}");
+        ready_text(app, &parts, file.metrics, asked)
     })
 }
 
-fn ready_text(app: &App, broker: &str, database: &str, metrics: Option<SocketAddr>, asked: &[agents::Asked]) -> String {
+fn ready_text(app: &App, parts: &str, metrics: Option<SocketAddr>, asked: &[agents::Asked]) -> String {
     let settings = &app.config.settings;
     let mode = settings.effective_mode();
-    let plugins: Vec<String> = app.enabled_instances().iter().map(ToString::to_string).collect();
     let folder = match app.config.source_of("data_dir").as_str() {
         "default" => String::new(),
         _ => format!(" --data-dir {}", settings.data_dir.display()),
     };
     let mut lines = vec![
         format!(
-            "Broca is ready: {}, plugins: {}, {broker}, {database}",
+            "Broca is ready: {}, {parts}",
             if settings.up.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", settings.up.workers) },
-            if plugins.is_empty() { "none".to_owned() } else { plugins.join(", ") }
         ),
         match mode {
             Mode::Echo => "  mode     echo: every message is answered with itself".to_owned(),

@@ -49,6 +49,9 @@ pub(crate) struct Settings {
     pub(crate) pairing: PairingSettings,
     pub(crate) worker: WorkerSettings,
     pub(crate) delivery: DeliverySettings,
+    /// Folders with a `plugin.toml`, or with such folders in them.
+    #[serde(deserialize_with = "paths")]
+    pub(crate) plugin_folders: Vec<PathBuf>,
     /// By instance.
     pub(crate) plugins: BTreeMap<Instance, PluginEntry>,
     pub(crate) up: UpSettings,
@@ -80,6 +83,7 @@ impl Default for Settings {
             pairing: PairingSettings::default(),
             worker: WorkerSettings::default(),
             delivery: DeliverySettings::default(),
+            plugin_folders: Vec::new(),
             plugins: BTreeMap::new(),
             up: UpSettings::default(),
             audit: AuditSettings::default(),
@@ -288,6 +292,20 @@ impl Default for DeliverySettings {
             drain_ms: millis(options.drain),
         }
     }
+}
+
+/// A list, or, from a flag or a variable, a text with commas.
+fn paths<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a list of folders, or their paths with commas between")]
+    enum Paths {
+        One(String),
+        Many(Vec<PathBuf>),
+    }
+    Ok(match Paths::deserialize(deserializer)? {
+        Paths::Many(paths) => paths,
+        Paths::One(text) => text.split(',').map(str::trim).filter(|path| !path.is_empty()).map(PathBuf::from).collect(),
+    })
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use broca_core::retry::RetryPolicy;
@@ -108,6 +108,8 @@ pub(crate) struct ChildStatus {
     pub(crate) metrics: Option<SocketAddr>,
     /// How often it ended although nobody told it to.
     pub(crate) restarts: u32,
+    /// How often in a row; 0 again once it has lived for a while.
+    pub(crate) failures: u32,
     /// How it ended the last time, with its last lines.
     pub(crate) last_end: Option<String>,
 }
@@ -123,18 +125,17 @@ pub(crate) struct Stop {
 
 /// Runs the child until `stop`, again whenever it ends before.
 pub(super) async fn keep(spec: ChildSpec, lines: Lines, status: watch::Sender<ChildStatus>, stop: Stop) {
-    let mut failures = 0;
     while !stop.begin.is_cancelled() {
-        let started = Instant::now();
         let ended = run_once(&spec, lines, &status, &stop).await;
         if stop.begin.is_cancelled() {
             break;
         }
-        failures = if started.elapsed() >= STEADY { 1 } else { failures + 1 };
+        let failures = status.borrow().failures + 1;
         let pause = RESTART.delay(failures);
         tracing::warn!(process = spec.name, ended, restart_in_ms = pause.as_millis() as u64, "process ended");
         status.send_modify(|status| {
-            *status = ChildStatus { restarts: status.restarts + 1, last_end: Some(ended), ..ChildStatus::default() };
+            let restarts = status.restarts + 1;
+            *status = ChildStatus { restarts, failures, last_end: Some(ended), ..ChildStatus::default() };
         });
         stop.begin.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
@@ -164,12 +165,18 @@ async fn run_once(spec: &ChildSpec, lines: Lines, status: &watch::Sender<ChildSt
             if output.is_shown(line) {
                 lines.write(&name, line);
             }
-            if let Ok(mut last) = last.lock() {
+            // What is wrong is said in the line before the one that says what to do about it.
+            if !line.trim_start().starts_with("help: ")
+                && let Ok(mut last) = last.lock()
+            {
                 *last = Some(line.to_owned());
             }
         }));
     }
-    let ended = wait(&mut child, pid, stop).await;
+    let ended = tokio::select! {
+        ended = wait(&mut child, pid, stop) => ended,
+        never = steady(status) => match never {},
+    };
     // What it wrote before its end is still in the pipes; a grandchild that holds them open must not hold us.
     let drained = tokio::time::timeout(Duration::from_secs(1), async { while pumps.join_next().await.is_some() {} });
     if drained.await.is_err() {
@@ -192,6 +199,13 @@ fn start(spec: &ChildSpec, lines: Lines) -> io::Result<Child> {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
+}
+
+/// Forgets the failures of a child that has lived for a while.
+async fn steady(status: &watch::Sender<ChildStatus>) -> std::convert::Infallible {
+    tokio::time::sleep(STEADY).await;
+    status.send_modify(|status| status.failures = 0);
+    std::future::pending().await
 }
 
 async fn wait(child: &mut Child, pid: Option<u32>, stop: &Stop) -> io::Result<ExitStatus> {

@@ -50,6 +50,12 @@ impl Topology {
         Self::read(files)
     }
 
+    /// Only what each instance has of its own.
+    pub fn of_instances(self) -> Self {
+        let consumers = self.consumers.into_iter().filter(ConsumerFile::is_template).collect();
+        Self { streams: Vec::new(), consumers }
+    }
+
     fn read(files: Vec<(PathBuf, String)>) -> Result<Self, BusError> {
         let mut topology = Self { streams: Vec::new(), consumers: Vec::new() };
         for (path, text) in files {

@@ -95,6 +95,16 @@ impl SettingsSchema {
         Shape::root(&self.json).masked(settings)
     }
 
+    /// The settings with the secrets themselves where references to them stand, for a program that knows no references.
+    ///
+    /// # Errors
+    /// The keys of secrets that cannot be read.
+    pub fn revealed(&self, settings: &Value) -> Result<Value, SettingsError> {
+        let mut problems = Vec::new();
+        let revealed = Shape::root(&self.json).revealed(settings, "", &mut problems);
+        if problems.is_empty() { Ok(revealed) } else { Err(SettingsError { problems }) }
+    }
+
     /// Every key that settings may have, tables by their keys.
     pub fn keys(&self) -> Vec<SettingKey> {
         keys::of(Shape::root(&self.json))
@@ -241,6 +251,20 @@ mod tests {
         assert!(bare.contains("token: is a secret") && bare.contains("nested.api_key: is a secret"), "{bare}");
         schema.check_references(&json!({"token": "env:T", "nested": {"api_key": "file:/k"}})).unwrap();
         assert!(schema.is_secret("token") && schema.is_secret("nested.api_key") && !schema.is_secret("chats"));
+    }
+
+    #[test]
+    fn secrets_alone_are_revealed() {
+        let schema = SettingsSchema::of::<Bot>();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "hunter2\n").unwrap();
+        let reference = format!("file:{}", path.display());
+        let settings = json!({"token": reference, "nested": {"api_key": "plain"}, "chats": [reference]});
+        let revealed = json!({"token": "hunter2", "nested": {"api_key": "plain"}, "chats": [reference]});
+        assert_eq!(schema.revealed(&settings).unwrap(), revealed);
+        let missing = schema.revealed(&json!({"token": "env:BROCA_NOBODY_SETS_THIS"})).unwrap_err();
+        assert_eq!(missing.problems[0].key, "token");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Walking a JSON schema beside a value: what kind of value stands where, and which of them are secrets.
 
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use super::{Secret, secret::FORMAT};
+use super::{Problem, Secret, secret::FORMAT};
 
 /// References that lead to references end here; no settings are that deep.
 const MAX_DEPTH: usize = 16;
@@ -136,6 +137,38 @@ impl<'a> Shape<'a> {
                 Value::Array(list.iter().map(shown).collect())
             }
             Value::String(text) if self.is_secret() && !Secret::is_reference(text) => Value::String("***".into()),
+            other => other.clone(),
+        }
+    }
+
+    /// The value with its secrets read; the keys of those that cannot be are noted.
+    pub(super) fn revealed(self, value: &Value, path: &str, problems: &mut Vec<Problem>) -> Value {
+        let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        match value {
+            Value::Object(table) => {
+                let read = |(key, value): (&String, &Value)| {
+                    let place = self.property(key);
+                    let value =
+                        place.map_or_else(|| value.clone(), |place| place.revealed(value, &below(key), problems));
+                    (key.clone(), value)
+                };
+                Value::Object(table.iter().map(read).collect())
+            }
+            Value::Array(list) => {
+                let read = |(number, value): (usize, &Value)| {
+                    let place = self.items();
+                    let below = below(&number.to_string());
+                    place.map_or_else(|| value.clone(), |place| place.revealed(value, &below, problems))
+                };
+                Value::Array(list.iter().enumerate().map(read).collect())
+            }
+            Value::String(text) if self.is_secret() => match Secret::new(text).read() {
+                Ok(secret) => Value::String(secret.expose_secret().to_owned()),
+                Err(error) => {
+                    problems.push(Problem { key: path.to_owned(), what: error.to_string() });
+                    Value::Null
+                }
+            },
             other => other.clone(),
         }
     }

@@ -62,7 +62,9 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection, Row};
 
     use super::*;
-    use crate::{access, catch_up, end_turn, joint, limits, pairing, queue, retention, set_aside, settle, stops};
+    use crate::{
+        access, accounts, catch_up, end_turn, joint, limits, pairing, queue, retention, set_aside, settle, stops,
+    };
 
     /// Reads the plan of every hot statement on tables that were never analysed, which is how SQLite plans them.
     #[tokio::test]
@@ -70,6 +72,8 @@ mod tests {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         crate::db::SQLITE.run_direct(None, &mut conn, false).await.unwrap();
         let statements = [
+            accounts::HOLDER,
+            accounts::RENEW,
             ingest::SEEN,
             ingest::PROFILES,
             limits::OPEN_LITE,

@@ -1,6 +1,7 @@
 //! One suite, run on a real SQLite file and on a real PostgreSQL.
 
 mod access;
+mod accounts;
 mod audit;
 mod backlog;
 mod bursts;

@@ -1,24 +1,44 @@
 //! `broca plugin`: plugin processes.
 
+mod control;
+mod exec;
+mod list;
 pub(crate) mod settings;
 
+use broca_admin::control::Action;
 use broca_core::{Instance, metric::Role};
 use broca_pipeline::{
     PipelineError,
     plugin::{self, PluginDeps},
 };
-use serde::Serialize;
 
+use super::nats::ensure_consumer;
 use crate::{
-    app::App, failure::Failure, monitoring::Monitor, output::table, supervisor::announce_ready, traces::Traces,
+    app::App, config::Flag, failure::Failure, monitoring::Monitor, supervisor::announce_ready, traces::Traces,
 };
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Runs the process of one plugin instance
     Run(RunArgs),
-    /// The configured instances
+    /// Runs any program as a plugin, over JSON lines (see plugins/exec/README.md)
+    Exec(exec::Args),
+    /// The instances, and the plugins that there are
     List,
+    /// Has the running `broca up` load and start an instance, now and with each start of its own
+    Enable(control::Args),
+    /// Has the running `broca up` stop and unload an instance, and leave it so with each start of its own
+    Disable(control::Args),
+    /// Looks for the plugin of an instance again, and checks it
+    Load(control::Args),
+    /// Stops an instance and forgets its plugin, until it is loaded again or `broca up` starts again
+    Unload(control::Args),
+    /// Starts an instance
+    Start(control::Args),
+    /// Stops an instance until it is started, or `broca up` starts again
+    Stop(control::Args),
+    /// Stops an instance, and starts it
+    Restart(control::Args),
     /// What an instance's settings may be, as a JSON schema
     Schema(SchemaArgs),
     /// Changes settings while the instance runs
@@ -29,6 +49,8 @@ pub(crate) enum Command {
     Show(settings::ShowArgs),
     /// Who changed what while it ran, newest first
     History(settings::HistoryArgs),
+    /// The lines that a program and its host say to each other, as a JSON schema
+    Protocol,
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,25 +65,40 @@ pub(crate) struct RunArgs {
     instance: Instance,
 }
 
-#[derive(Serialize)]
-struct Listed {
-    instance: String,
-    plugin: String,
-    platform: Option<String>,
-    enabled: bool,
-    /// What is wrong with its settings.
-    problem: Option<String>,
+impl Command {
+    /// Settings that are given on the command line.
+    pub(crate) fn flags(&self) -> Vec<Flag> {
+        match self {
+            Self::Exec(args) => args.flags(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => process(app, &args.instance).await,
-        Command::List => list(app),
+        Command::Exec(args) => {
+            // What does not fit is said before anything is made.
+            app.plugin(&args.instance)?;
+            // Nobody configured the instance before, so nobody made its consumer.
+            ensure_consumer(app, &app.bus(args.instance.as_str()).await?, &args.instance).await?;
+            process(app, &args.instance).await
+        }
+        Command::List => list::run(app),
+        Command::Enable(args) => control::run(app, args, Action::Enable).await,
+        Command::Disable(args) => control::run(app, args, Action::Disable).await,
+        Command::Load(args) => control::run(app, args, Action::Load).await,
+        Command::Unload(args) => control::run(app, args, Action::Unload).await,
+        Command::Start(args) => control::run(app, args, Action::Start).await,
+        Command::Stop(args) => control::run(app, args, Action::Stop).await,
+        Command::Restart(args) => control::run(app, args, Action::Restart).await,
         Command::Set(args) => settings::set(app, args).await,
         Command::Unset(args) => settings::unset(app, args).await,
         Command::Show(args) => settings::show(app, args).await,
         Command::History(args) => settings::history(app, args).await,
         Command::Schema(args) => app.output.json(app.blueprint(&args.instance)?.settings_schema().json()),
+        Command::Protocol => app.output.json(&broca_plugin_exec::protocol::schema()),
     }
 }
 
@@ -90,33 +127,4 @@ async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
         Err(PipelineError::Settings(error)) => Err(app.config.unfit_plugin(instance, &error)),
         ended => Ok(ended?),
     }
-}
-
-fn list(app: &App) -> Result<(), Failure> {
-    let listed: Vec<Listed> = app
-        .config
-        .settings
-        .plugins
-        .iter()
-        .map(|(instance, entry)| {
-            let plugin = app.plugin(instance);
-            Listed {
-                instance: instance.to_string(),
-                plugin: entry.plugin.clone().unwrap_or_else(|| instance.to_string()),
-                platform: plugin.as_ref().ok().map(|plugin| plugin.manifest().platform),
-                enabled: entry.enabled,
-                problem: plugin.err().map(|failure| failure.message),
-            }
-        })
-        .collect();
-    app.output.result(&serde_json::json!({"items": listed}), || {
-        table(
-            ["instance", "plugin", "platform", "enabled", "problem"],
-            listed.iter().map(|row| {
-                let platform = row.platform.clone().unwrap_or_default();
-                let problem = row.problem.clone().unwrap_or_default();
-                [row.instance.clone(), row.plugin.clone(), platform, row.enabled.to_string(), problem]
-            }),
-        )
-    })
 }

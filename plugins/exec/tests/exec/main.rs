@@ -1,0 +1,7 @@
+//! Programs that behave and programs that do not, on a pipeline in memory.
+
+mod folders;
+mod lives;
+mod page;
+mod python;
+mod scene;
