@@ -36,7 +36,7 @@ impl Response {
 }
 
 /// One platform message of an answer that takes several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Part {
     /// The platform's id of it.
     pub platform_message_id: String,
@@ -59,7 +59,7 @@ pub struct Profile {
 }
 
 /// The platform's confirmation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Receipt {
     /// The platform's ids of what was sent, one per part, in order.
     pub platform_message_ids: Vec<String>,

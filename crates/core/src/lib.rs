@@ -17,7 +17,9 @@ pub mod instance;
 pub mod journal;
 pub mod metric;
 pub mod retry;
+pub mod rights;
 pub mod route;
+mod schema;
 pub mod state;
 pub mod subject;
 pub mod trace;
@@ -26,7 +28,10 @@ pub use agent::{Answer, TurnOutcome, Usage};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use delivery::{DeliveryError, Part, Profile, Receipt, Response};
 pub use event::{Event, EventType};
-pub use id::{ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, TurnId, UserId, WorkerId};
+pub use id::{
+    ActId, ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, TokenId, TurnId, UserId,
+    WorkerId,
+};
 pub use incoming::{Incoming, Limits, Refusal, Sender};
 pub use instance::Instance;
 pub use journal::EventKind;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Instance, UserId, format::FormatOptions, retry::RetryPolicy};
 
 /// What is done with a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Answer with the formatted message; no agent is called.

@@ -9,6 +9,7 @@
 
 mod accept;
 mod audit;
+mod audit_log;
 mod batcher;
 mod cancel;
 mod closing;
@@ -39,6 +40,7 @@ mod slots;
 mod standing;
 mod store;
 mod targets;
+mod tokens;
 mod turns;
 mod tx;
 mod workers;
@@ -47,6 +49,7 @@ mod writes;
 mod yardstick;
 
 pub use audit::{AuditLimits, Irregular, Irregularity};
+pub use audit_log::{Act, ActEnd, ActFilter, ActOutcome, NewAct, Via};
 pub use cancel::Cancelled;
 pub use closing::LetterCopy;
 pub use dead_letters::{Closed, ClosedLetters, Letter, LetterCursor, LetterFilter, Stage};
@@ -64,6 +67,7 @@ pub use slots::SlotWish;
 pub use standing::{AnswerStanding, FirstInLine, HoldStanding, Journey, LeaseStanding, OwedPublish, Queue, Standing};
 pub use store::{Backend, PENDING_PAGE, Store, StoreOptions};
 pub use targets::{DeadTarget, TargetFilter};
+pub use tokens::{ApiToken, Confirmation, NewToken};
 pub use workers::{Pace, Pulse, Sign, WorkerRow};
 pub use workload::Workload;
 pub use yardstick::Yardstick;

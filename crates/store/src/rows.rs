@@ -313,7 +313,7 @@ pub struct DeliveryFinished {
 }
 
 /// One message with all that happened to it.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct MessageRecord {
     pub id: MessageId,
     pub state: MessageState,
@@ -341,7 +341,7 @@ pub struct MessageRecord {
     pub replays: Vec<crate::ReplayRecord>,
 }
 
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct TurnRecord {
     pub id: TurnId,
     pub state: broca_core::TurnState,
@@ -354,7 +354,7 @@ pub struct TurnRecord {
     pub finished_at: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct ResponseRecord {
     pub id: ResponseId,
     pub state: ResponseState,
@@ -370,7 +370,7 @@ pub struct ResponseRecord {
 }
 
 /// Counts for `broca status`.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct Counts {
     pub messages: std::collections::BTreeMap<String, i64>,
     pub responses: std::collections::BTreeMap<String, i64>,

@@ -1,6 +1,7 @@
 //! One suite, run on a real SQLite file and on a real PostgreSQL.
 
 mod audit;
+mod audit_log;
 mod cancel;
 mod claim;
 mod crowd;
