@@ -1,4 +1,5 @@
-//! What operators do, once: the command line, and later other front ends, are thin callers of these.
+//! What operators do, once. `operations` is the table of it: the command line, the HTTP server and the MCP server are
+//! thin callers of that; what stands beside it is what it calls.
 
 pub mod cancel;
 pub mod check;
@@ -7,6 +8,7 @@ pub mod explain;
 pub mod holds;
 pub mod janitor;
 pub mod journey;
+pub mod operations;
 mod preview;
 pub mod replay;
 pub mod status;

@@ -28,9 +28,15 @@ impl App {
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let output = Output { format: cli.global.format() };
     let shutdown = Shutdown::listen()?;
+    cli.global.actor.clone().map(commands::letters::acts_as);
     // The scripted servers have no settings.
     if let Command::Rehearse(command) = &cli.command {
         return shutdown.guard(commands::rehearse::run(command, output, &shutdown)).await;
+    }
+    match &cli.command {
+        Command::Completions(args) => return commands::shell::completions(output, args),
+        Command::Man(args) => return commands::shell::man(output, args),
+        _ => {}
     }
     let env =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -42,7 +48,13 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let app = App { config, output, shutdown };
     let ends_itself = matches!(
         cli.command,
-        Command::Up(_) | Command::Worker(_) | Command::Plugin(_) | Command::Demo(_) | Command::Bench(_)
+        Command::Up(_)
+            | Command::Worker(_)
+            | Command::Plugin(_)
+            | Command::Demo(_)
+            | Command::Bench(_)
+            | Command::Api(_)
+            | Command::Mcp(_)
     );
     if ends_itself {
         app.shutdown.guard(dispatch(&app, cli.command)).await
@@ -54,7 +66,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 /// Commands that answer and end say only what is wrong, unless somebody asked for more.
 fn start_log(config: &Loaded, command: &Command) -> Result<(), Failure> {
     let log = &config.settings.log;
-    let stays = matches!(command, Command::Up(_) | Command::Worker(_) | Command::Plugin(_));
+    let stays = matches!(command, Command::Up(_) | Command::Worker(_) | Command::Plugin(_) | Command::Api(_));
     let level = if stays || config.source_of("log.level") != "default" { log.level.as_str() } else { "warn" };
     let name = matches!(command, Command::Up(_)).then_some("up");
     telemetry::start(level, log.format, name)
@@ -68,6 +80,11 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Migrate(args) => commands::migrate::run(app, &args).await,
         Command::Nats(command) => commands::nats::run(app, &command).await,
         Command::Config(command) => commands::config::run(app, &command),
+        Command::Audit(command) => commands::audit::run(app, &command).await,
+        Command::Token(command) => commands::token::run(app, &command).await,
+        Command::Api(args) => commands::api::run(app, &args).await,
+        Command::Mcp(args) => commands::mcp::run(app, &args).await,
+        Command::Metrics(args) => commands::metrics::run(app, &args).await,
         Command::Check(args) => commands::check::run(app, &args).await,
         Command::Status(args) => commands::status::run(app, &args).await,
         Command::Send(args) => commands::send::run(app, &args).await,
@@ -80,7 +97,7 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Replay(args) => commands::replay::run(app, &args).await,
         Command::Demo(args) => commands::demo::run(app, &args).await,
         Command::Bench(args) => commands::bench::run(app, &args).await,
-        // Both were dealt with before there were settings.
-        Command::Rehearse(_) | Command::Tied(_) => Ok(()),
+        // These were dealt with before there were settings.
+        Command::Rehearse(_) | Command::Tied(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
     }
 }

@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use broca_admin::{janitor::JanitorOptions, status::StatusError};
-use broca_bus::{Auth, Bus, BusError, BusOptions};
+use broca_admin::janitor::JanitorOptions;
+use broca_bus::{Auth, Bus, BusOptions};
 use broca_core::{Instance, route::Routes};
 use broca_pipeline::{PipelineError, deliver::DeliveryOptions, sweep::SweepOptions, worker::WorkerOptions};
 use broca_plugin_cli::CliSettings;
-use broca_store::{AuditLimits, Store, StoreError, StoreOptions};
+use broca_store::{AuditLimits, Store, StoreOptions};
 use secrecy::SecretString;
 
 use crate::{
@@ -51,7 +51,7 @@ impl App {
         Ok(Bus::connect_within(self.bus_options(address, role), BROKER_PATIENCE).await?)
     }
 
-    fn nats_address(&self) -> Result<NatsAddress, Failure> {
+    pub(crate) fn nats_address(&self) -> Result<NatsAddress, Failure> {
         if let Some(url) = &self.settings().nats.url {
             return Ok(NatsAddress { url: url.expose().to_owned(), login: None });
         }
@@ -168,47 +168,12 @@ pub(crate) fn sqlite_url(data_dir: &std::path::Path) -> Result<String, Failure> 
     Ok(format!("sqlite:{}", path.display()))
 }
 
-impl From<BusError> for Failure {
-    fn from(error: BusError) -> Self {
-        let code = match &error {
-            BusError::Unauthorised { .. } => Code::Unauthorised,
-            BusError::Options(_) => Code::Usage,
-            BusError::MissingConsumer { .. } => Code::NotFound,
-            BusError::WrongConsumer { .. } => Code::Conflict,
-            error if error.is_transient() => Code::Unavailable,
-            _ => Code::Failure,
-        };
-        Self::new(code, error.to_string())
-    }
-}
-
 impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {
         match error {
             PipelineError::Bus(error) => error.into(),
             PipelineError::Store(error) => error.into(),
             PipelineError::Host(error) => Self::new(Code::Failure, error.to_string()),
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        let code = match &error {
-            StoreError::Url { .. } => Code::Usage,
-            StoreError::NotMigrated { .. } | StoreError::Refused(_) => Code::Conflict,
-            error if error.is_transient() => Code::Unavailable,
-            _ => Code::Failure,
-        };
-        Self::new(code, error.to_string())
-    }
-}
-
-impl From<StatusError> for Failure {
-    fn from(error: StatusError) -> Self {
-        match error {
-            StatusError::Store(error) => error.into(),
-            StatusError::Bus(error) => error.into(),
         }
     }
 }

@@ -4,7 +4,10 @@ mod pace;
 
 use std::time::Duration;
 
-use broca_admin::status::{Status, status};
+use broca_admin::{
+    operations::{ShowStatus, WhichStatus},
+    status::{Process, Status},
+};
 
 use crate::{
     app::App,
@@ -17,21 +20,15 @@ use crate::{
 pub(crate) struct Args {}
 
 pub(crate) async fn run(app: &App, _args: &Args) -> Result<(), Failure> {
-    let running = RunFile::read(&app.config.settings.data_dir)?;
-    if running.is_none() && app.config.settings.nats.url.is_none() {
+    if RunFile::read(&app.config.settings.data_dir)?.is_none() && app.config.settings.nats.url.is_none() {
         return Err(app.nothing_runs());
     }
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let bus = app.bus("status").await?;
-    let status = status(&store, &bus, &app.enabled_instances()).await?;
-    let metrics = running.as_ref().and_then(|running| running.metrics);
-    let processes = running.map(|running| running.processes).unwrap_or_default();
-    let all = serde_json::json!({"status": status, "processes": processes, "metrics": metrics});
-    app.output.result(&all, || {
-        let rows = processes.iter().map(|process| {
+    let whole = app.operate::<ShowStatus>(&app.deps().await?, &WhichStatus {}).await?;
+    app.output.result(&whole, || {
+        let rows = whole.processes.iter().map(|process: &Process| {
             let pid = process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-            let metrics = process.metrics.map_or_else(|| "-".to_owned(), |address| format!("http://{address}/metrics"));
+            let metrics =
+                process.metrics.as_ref().map_or_else(|| "-".to_owned(), |address| format!("http://{address}/metrics"));
             [process.name.clone(), pid, process.restarts.to_string(), metrics]
         });
         let processes = if rows.len() == 0 {
@@ -39,7 +36,7 @@ pub(crate) async fn run(app: &App, _args: &Args) -> Result<(), Failure> {
         } else {
             format!("\n\n{}", table(["process", "pid", "restarts", "metrics"], rows))
         };
-        format!("{}{processes}", text(&status))
+        format!("{}{processes}", text(&whole.status))
     })
 }
 
