@@ -28,7 +28,9 @@ impl App {
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let output = Output { format: cli.global.format() };
     let shutdown = Shutdown::listen()?;
-    cli.global.actor.clone().map(commands::letters::acts_as);
+    if let Some(name) = &cli.global.actor {
+        commands::letters::acts_as(name);
+    }
     // The scripted servers have no settings.
     if let Command::Rehearse(command) = &cli.command {
         return shutdown.guard(commands::rehearse::run(command, output, &shutdown)).await;

@@ -80,7 +80,7 @@ fn described(command: &Command, path: &[String]) -> Value {
 
 fn argument(arg: &Arg) -> Value {
     let takes_values = arg.get_action().takes_values();
-    let values = takes_values.then(|| arg.get_possible_values()).unwrap_or_default();
+    let values = if takes_values { arg.get_possible_values() } else { Vec::new() };
     let values: Vec<&str> = values.iter().map(|value| value.get_name()).collect();
     let defaults: Vec<_> = arg.get_default_values().iter().filter_map(|value| value.to_str()).collect();
     let names = arg.get_value_names().unwrap_or_default().iter().map(ToString::to_string);

@@ -60,8 +60,8 @@ impl LetterArgs {
 static SAID: OnceLock<String> = OnceLock::new();
 
 /// Somebody says who acts; the first word counts.
-pub(crate) fn acts_as(name: String) {
-    SAID.get_or_init(|| name);
+pub(crate) fn acts_as(name: &str) {
+    SAID.get_or_init(|| name.to_owned());
 }
 
 /// Who acts, for the record: who was said to, or the person at this terminal.

@@ -215,7 +215,8 @@ mod tests {
             for schema in [&tool.input_schema, tool.output_schema.as_ref().unwrap()] {
                 assert_eq!(schema.get("type"), Some(&json!("object")), "{}", tool.name);
             }
-            let confirms = tool.input_schema["properties"].get("confirm").is_some();
+            let properties = tool.input_schema.get("properties");
+            let confirms = properties.is_some_and(|properties| properties.get("confirm").is_some());
             assert_eq!(confirms, hints.destructive_hint == Some(true), "{}", tool.name);
         }
         let reading = of(&caller(Access::Read));
