@@ -185,3 +185,54 @@ need_postgres() {
     "on Debian and Ubuntu: apt-get install -y postgresql" "or set BROCA_PG_BIN to the folder that holds initdb and postgres"
   printf '%s\n' "$folder"
 }
+
+# Prints the path of Prometheus' promtool, which checks the alert rules. Taken out of Debian's package, so that no
+# Prometheus is installed or started.
+need_promtool() {
+  local own=$BROCA_ROOT/target/tools/promtool candidate work
+  for candidate in "${BROCA_PROMTOOL:-}" "$own" "$(command -v promtool || true)"; do
+    if [ -n "$candidate" ] && "$candidate" --version >/dev/null 2>&1; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  local help='install Prometheus (https://prometheus.io/download/) and put promtool on the PATH, or set BROCA_PROMTOOL to it'
+  if ! have apt-get || ! have dpkg-deb; then
+    fail "promtool is missing" "$help"
+  fi
+  say "fetching promtool (Debian package prometheus)"
+  mkdir -p "$(dirname "$own")"
+  work=$(mktemp -d "$(dirname "$own")/fetch.XXXXXX")
+  (
+    cd "$work"
+    apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }
+    dpkg-deb -x prometheus_*.deb package
+  ) >&2 || {
+    rm -rf "$work"
+    fail "could not get promtool from the package prometheus" "$help"
+  }
+  mv -f "$work/package/usr/bin/promtool" "$own"
+  rm -rf "$work"
+  printf '%s\n' "$own"
+}
+
+# Makes sure of Chromium and chromedriver, which the tests of the web page drive; prints the driver's path. Both are of one
+# version, so they come together.
+need_chromedriver() {
+  local driver
+  driver=${BROCA_CHROMEDRIVER:-$(command -v chromedriver || true)}
+  if [ -z "$driver" ] && [ "$(id -u)" -eq 0 ] && have apt-get; then
+    say "installing Chromium (apt-get install chromium chromium-driver)"
+    {
+      DEBIAN_FRONTEND=noninteractive apt-get update -q
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium chromium-driver
+    } >&2 || fail "apt-get could not install chromium and chromium-driver" "install Chromium and chromedriver by hand"
+    driver=$(command -v chromedriver || true)
+  fi
+  if [ -z "$driver" ] || [ ! -x "$driver" ]; then
+    fail "chromedriver is missing (the tests of the web page drive a real Chromium)" \
+      "on Debian and Ubuntu: apt-get install -y chromium chromium-driver" \
+      "or set BROCA_CHROMEDRIVER, and BROCA_CHROMIUM where the browser is not on the PATH"
+  fi
+  printf '%s\n' "$driver"
+}

@@ -46,12 +46,15 @@ impl Verdict {
         let words: HashSet<&str> = said.iter().map(|(_, text)| first_word(text)).collect();
         let sent: Vec<_> = rig.platforms().flat_map(|(_, platform)| platform.log()).collect();
         let whole = whole(&sent);
-        let answers: Vec<_> = whole.iter().map(|a| (a.user.to_owned(), named(&a.text, &words))).collect();
-        let incomplete = whole.iter().zip(&answers).filter(|(answer, _)| !answer.complete);
-        let cut_short = incomplete.map(|(_, (_, word))| word.clone()).collect();
-        let apart = whole.iter().zip(&answers).filter(|(answer, _)| answer.interrupted);
-        let apart = apart.map(|(_, (_, word))| format!("{word} in parts with another answer between")).collect();
-        let turns = rig.letta.turns().into_iter().map(|turn| named(&turn.text, &words));
+        let of = |a: &Whole<'_>| {
+            named(&a.text, &words).into_iter().map(|word| (a.user.to_owned(), word)).collect::<Vec<_>>()
+        };
+        let answers: Vec<_> = whole.iter().flat_map(of).collect();
+        let incomplete = whole.iter().filter(|answer| !answer.complete);
+        let cut_short = incomplete.flat_map(|answer| named(&answer.text, &words)).collect();
+        let apart = whole.iter().filter(|answer| answer.interrupted).flat_map(|answer| named(&answer.text, &words));
+        let apart = apart.map(|word| format!("{word} in parts with another answer between")).collect();
+        let turns = rig.letta.turns().into_iter().flat_map(|turn| named(&turn.text, &words));
         let turns: Vec<_> = turns.map(|word| (person(&word).to_owned(), word)).collect();
         let answered: HashSet<&str> = answers.iter().map(|(_, word)| word.as_str()).collect();
         let lost = said.iter().map(|(_, text)| first_word(text)).filter(|word| !answered.contains(word));
@@ -128,10 +131,11 @@ fn person(word: &str) -> &str {
     word.split('-').next().unwrap_or_default()
 }
 
-/// Which message a text is about: the first of the words that it holds.
-fn named(text: &str, words: &HashSet<&str>) -> String {
-    let found = text.split(|c: char| !c.is_alphanumeric() && c != '-').find(|word| words.contains(word));
-    found.map_or_else(|| format!("stray: {text}"), str::to_owned)
+/// Which messages a text is about: the words that it holds. A turn may say several, and its answer repeats them.
+fn named(text: &str, words: &HashSet<&str>) -> Vec<String> {
+    let found = text.split(|c: char| !c.is_alphanumeric() && c != '-').filter(|word| words.contains(word));
+    let found: Vec<String> = found.map(str::to_owned).collect();
+    if found.is_empty() { vec![format!("stray: {text}")] } else { found }
 }
 
 /// The words that stand more than once, once for each time too many.
@@ -203,7 +207,9 @@ mod tests {
     fn a_text_is_known_by_its_word_whatever_stands_around_it() {
         let words = HashSet::from(["a01-m00001", "a01-m00012"]);
         let text = "You said: [Username: @a01, Demo ID: a01] a01-m00012 #letta(llm_dies)";
-        assert_eq!(named(text, &words), "a01-m00012");
-        assert!(named("You said: a01-m00099", &words).starts_with("stray"));
+        assert_eq!(named(text, &words), ["a01-m00012"]);
+        let both = "[Demo ID: a01] a01-m00001\n\n[Demo ID: a01] a01-m00012";
+        assert_eq!(named(both, &words), ["a01-m00001", "a01-m00012"], "said in one turn");
+        assert!(named("You said: a01-m00099", &words)[0].starts_with("stray"));
     }
 }

@@ -10,8 +10,14 @@ use std::{
 
 use broca_tests::Home;
 
-const READMES: [&str; 5] =
-    ["README.md", "crates/README.md", "crates/letta/README.md", "plugins/README.md", "nats/README.md"];
+const READMES: [&str; 6] = [
+    "README.md",
+    "crates/README.md",
+    "crates/letta/README.md",
+    "plugins/README.md",
+    "nats/README.md",
+    "deploy/monitoring/runbooks.md",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository").to_owned()

@@ -22,7 +22,7 @@ pub struct CancelReport {
     pub cancelled: Cancelled,
 }
 
-/// Ends a message that waits for its turn, or keeps its answer from being delivered.
+/// Ends a message that waits for its turn, has the agent stop that works on it, or keeps its answer from being delivered.
 ///
 /// # Errors
 /// The database does not answer.

@@ -75,6 +75,8 @@ fn explained(kind: Irregularity) -> (Severity, &'static str, &'static str) {
         Irregularity::EmptyQueue => (Critical, "conversations that count messages which are not there", REPORT),
         Irregularity::OpenTurn => (Critical, "messages that are over, with an open turn", REPORT),
         Irregularity::Unanswered => (Critical, "completed messages that no agent answered", REPORT),
+        Irregularity::SplitTurn => (Critical, "messages that are over, in an open turn with others", REPORT),
+        Irregularity::LostStop => (Critical, "wishes to stop a turn that nobody has", REPORT),
         Irregularity::DeadLease => (
             Warning,
             "conversations of a worker that is silent",

@@ -1,5 +1,5 @@
-//! What one process at a time does for the whole deployment, by itself: the audit, and the gauges that take a look at
-//! many rows.
+//! What one process at a time does for the whole deployment, by itself: the audit, the gauges that take a look at
+//! many rows, and the removal of what is over.
 //!
 //! Every worker runs a janitor; the duty in the database ([`Duty::Janitor`]) says which of them works. All that it does
 //! is harmless when two do it.
@@ -13,19 +13,27 @@ use std::{
 };
 
 use broca_core::{WorkerId, metric};
-use broca_store::{AuditLimits, Duty, Irregularity, Store, StoreError, Workload};
+use broca_store::{AuditLimits, Duty, Irregularity, Removed, RetentionPolicy, Store, StoreError, Workload};
 use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 
-use crate::check::{Check, Severity, judged};
+use crate::{
+    check::{Check, Severity, judged},
+    retention::{self, Remover},
+};
 
 #[derive(Clone, Copy, Debug)]
 pub struct JanitorOptions {
     /// `None` is never.
     pub audit_every: Option<Duration>,
     pub limits: AuditLimits,
+    /// How often what is over is removed; `None` is never.
+    pub retain_every: Option<Duration>,
+    pub retention: RetentionPolicy,
 }
 
+/// A round of removing is not longer, so that the other duties are not late.
+const ROUND: Duration = Duration::from_secs(10);
 /// How often the gauges are set, and the duty is asked for.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How long a silent janitor keeps the duty.
@@ -56,19 +64,25 @@ pub struct Janitor {
     on_duty: OnDuty,
     audited: Option<Instant>,
     read_all: Option<Instant>,
+    remover: Remover,
+    /// When it last came to its end.
+    retained: Option<Instant>,
     /// What the last line in the log said.
     said: Vec<(Irregularity, i64)>,
 }
 
 impl Janitor {
     pub fn new(store: Store, id: WorkerId, options: JanitorOptions, on_duty: OnDuty) -> Self {
-        Self { store, id, options, on_duty, audited: None, read_all: None, said: Vec::new() }
+        retention::begin_measuring();
+        let remover = Remover::new(options.retention);
+        let said = Vec::new();
+        Self { store, id, options, on_duty, audited: None, read_all: None, remover, retained: None, said }
     }
 
     /// Works whenever the duty is this process's, until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut timer =
-            tokio::time::interval(self.options.audit_every.map_or(LOOK_EVERY, |every| every.min(LOOK_EVERY)));
+        let every = [self.options.audit_every, self.options.retain_every].into_iter().flatten();
+        let mut timer = tokio::time::interval(every.fold(LOOK_EVERY, Duration::min));
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Whatever lay about before this process came is picked up first: only what still lies there then is a finding.
         let settled = Instant::now() + self.options.limits.overdue;
@@ -79,7 +93,7 @@ impl Janitor {
             }
             let work = async {
                 if let Err(error) = self.work(settled).await {
-                    tracing::warn!(%error, "the audit was cut short, the next one goes on");
+                    tracing::warn!(%error, "the janitor's round was cut short, the next one goes on");
                 }
             };
             shutdown.run_until_cancelled(work).await;
@@ -93,10 +107,14 @@ impl Janitor {
             return held.map(drop);
         }
         show_workload(&self.store.workload().await?);
+        retention::show_oldest(&self.store).await?;
         self.on_duty.set(true);
         let due = |every: Duration, last: Option<Instant>| last.is_none_or(|last| last.elapsed() >= every);
         if self.options.audit_every.is_some_and(|every| due(every, self.audited)) && Instant::now() >= settled {
             self.audit(due(READ_ALL_EVERY, self.read_all)).await?;
+        }
+        if self.options.retain_every.is_some_and(|every| due(every, self.retained)) {
+            self.retain().await?;
         }
         Ok(())
     }
@@ -118,6 +136,18 @@ impl Janitor {
         if self.said != found {
             log(&check);
             self.said = found;
+        }
+        Ok(())
+    }
+
+    /// A round that did not get to its end is followed by another one at the next look.
+    async fn retain(&mut self) -> Result<(), StoreError> {
+        let mut removed = Removed::default();
+        let ended = self.remover.round(&self.store, ROUND, &mut removed).await;
+        retention::measure(&removed);
+        retention::log(&removed);
+        if ended? {
+            self.retained = Some(Instant::now());
         }
         Ok(())
     }

@@ -4,13 +4,18 @@
 pub mod cancel;
 pub mod check;
 pub mod dead_letters;
+pub mod doctor;
 pub mod explain;
+pub mod export;
+pub mod forget;
 pub mod holds;
 pub mod janitor;
 pub mod journey;
 pub mod operations;
 mod preview;
 pub mod replay;
+pub mod retention;
 pub mod status;
 pub mod targets;
 pub mod telling;
+pub mod users;

@@ -31,7 +31,11 @@ fn told(event: &JourneyEvent) -> String {
         EventKind::Held => format!("held by {actor}{why}"),
         EventKind::Released => format!("released by {actor}{why}"),
         EventKind::Quarantined => format!("its conversation quarantined{why}"),
-        EventKind::Coalesced => format!("joined into the turn of another message{why}"),
+        EventKind::Coalesced => {
+            let number = |key: &str| event.detail.get(key).and_then(Value::as_i64).unwrap_or_default();
+            format!("said in one turn with others, as number {} of {}", number("place"), number("of"))
+        }
+        EventKind::StopAsked => format!("its turn is to be stopped{why}"),
         EventKind::Claimed => format!("conversation claimed by {actor}, epoch {epoch}"),
         EventKind::TakenOver => {
             format!("conversation taken over by {actor}, epoch {epoch}: the lease of {} had run out", text("from"))
@@ -49,7 +53,10 @@ fn told(event: &JourneyEvent) -> String {
         EventKind::Parked => format!("parked until {}{why}", until(event)),
         EventKind::Answered => match event.response_id {
             Some(answer) => format!("completed; its answer is {answer}"),
-            None => "completed; the agent had nothing to say".to_owned(),
+            None => match event.reason.as_deref() {
+                Some(reason) => format!("completed; {reason}"),
+                None => "completed; the agent had nothing to say".to_owned(),
+            },
         },
         EventKind::Stored => "stored, no agent is asked (listen mode)".to_owned(),
         EventKind::Suppressed => format!("suppressed{why}"),

@@ -61,6 +61,12 @@ pub(crate) struct Asked {
     answer: Result<AgentHealth, AgentFailure>,
 }
 
+impl Asked {
+    pub(crate) fn into_parts(self) -> (String, Result<AgentHealth, AgentFailure>) {
+        (self.name, self.answer)
+    }
+}
+
 /// Asks all of them at once; asks nobody when no message can reach an agent.
 pub(crate) async fn ask(settings: &Settings, agents: &Agents) -> Vec<Asked> {
     if !settings.calls_agents() {

@@ -57,6 +57,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             | Command::Bench(_)
             | Command::Api(_)
             | Command::Mcp(_)
+            | Command::Export(_)
     );
     if ends_itself {
         app.shutdown.guard(dispatch(&app, cli.command)).await
@@ -88,6 +89,7 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Mcp(args) => commands::mcp::run(app, &args).await,
         Command::Metrics(args) => commands::metrics::run(app, &args).await,
         Command::Check(args) => commands::check::run(app, &args).await,
+        Command::Doctor(args) => commands::doctor::run(app, &args).await,
         Command::Status(args) => commands::status::run(app, &args).await,
         Command::Send(args) => commands::send::run(app, &args).await,
         Command::Chat(args) => commands::chat::run(app, &args).await,
@@ -96,6 +98,9 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Dlq(command) => commands::dlq::run(app, &command).await,
         Command::Targets(command) => commands::targets::run(app, &command).await,
         Command::Hold(command) => commands::hold::run(app, &command).await,
+        Command::Users(command) => commands::users::run(app, &command).await,
+        Command::Export(args) => commands::export::run(app, &args).await,
+        Command::Retention(command) => commands::retention::run(app, &command).await,
         Command::Replay(args) => commands::replay::run(app, &args).await,
         Command::Demo(args) => commands::demo::run(app, &args).await,
         Command::Bench(args) => commands::bench::run(app, &args).await,

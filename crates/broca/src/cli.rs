@@ -134,8 +134,17 @@ pub(crate) enum Command {
     Mcp(commands::mcp::Args),
     /// The numbers of the whole deployment
     Metrics(commands::metrics::Args),
+    /// People: who wrote, and the deletion of one person's data
+    #[command(subcommand)]
+    Users(commands::users::Command),
+    Export(commands::export::Args),
+    /// How long things are kept, and the removal of what is over
+    #[command(subcommand)]
+    Retention(commands::retention::Command),
     /// Is every message over or on its way? For monitors, and after an outage
     Check(commands::check::Args),
+    /// Is this deployment as it should be? After an installation, an upgrade, and in CI
+    Doctor(commands::doctor::Args),
     /// What waits, what runs, what failed
     Status(commands::status::Args),
     /// Sends one message as a person of the `cli` platform and waits for the answer

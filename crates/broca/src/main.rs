@@ -17,6 +17,7 @@ mod serving;
 mod shutdown;
 mod supervisor;
 mod telemetry;
+mod traces;
 mod wiring;
 
 use std::{process::ExitCode, time::Duration};

@@ -11,11 +11,12 @@ use crate::{
 };
 
 /// Every plugin that is compiled in. A new one is added here and nowhere else.
-fn compiled_in() -> [Blueprint; 4] {
+fn compiled_in() -> [Blueprint; 5] {
     [
         broca_plugin_cli::blueprint(),
         broca_plugin_demo::blueprint(),
         broca_plugin_telegram::blueprint(),
+        broca_plugin_webchat::blueprint(),
         broca_plugin_webhook::blueprint(),
     ]
 }
@@ -44,6 +45,7 @@ impl App {
     pub(crate) fn configured_settings(&self, instance: &Instance) -> Result<serde_json::Value, Failure> {
         let defaults = match self.blueprint(instance)?.manifest().name.as_str() {
             "cli" => self.cli_defaults(instance)?,
+            "webchat" => self.webchat_defaults(instance)?,
             _ => Vec::new(),
         };
         self.config.plugin_settings(instance, &defaults)

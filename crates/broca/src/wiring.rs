@@ -51,6 +51,11 @@ impl App {
         Ok(Bus::connect_within(self.bus_options(address, role), BROKER_PATIENCE).await?)
     }
 
+    /// The same, for a look at what is there now.
+    pub(crate) async fn bus_now(&self, role: &str) -> Result<Bus, Failure> {
+        Ok(Bus::connect(self.bus_options(&self.nats_address()?, role)).await?)
+    }
+
     pub(crate) fn nats_address(&self) -> Result<NatsAddress, Failure> {
         if let Some(url) = &self.settings().nats.url {
             return Ok(NatsAddress { url: url.expose().to_owned(), login: None });
@@ -124,11 +129,13 @@ impl App {
     }
 
     pub(crate) fn janitor_options(&self) -> JanitorOptions {
-        let audit = &self.settings().audit;
+        let (audit, retention) = (&self.settings().audit, &self.settings().retention);
         let overdue = Duration::from_secs(audit.overdue_s);
         JanitorOptions {
             audit_every: (audit.interval_s > 0).then(|| Duration::from_secs(audit.interval_s)),
             limits: AuditLimits { overdue, max_age: self.longest_life(overdue) },
+            retain_every: (retention.interval_s > 0).then(|| Duration::from_secs(retention.interval_s)),
+            retention: retention.policy(),
         }
     }
 
@@ -159,6 +166,11 @@ impl App {
     pub(crate) fn cli_defaults(&self, instance: &Instance) -> Result<Vec<(&'static str, String)>, Failure> {
         let socket = std::path::absolute(&self.settings().data_dir)?.join(format!("{instance}.sock"));
         Ok(vec![("socket", socket.display().to_string())])
+    }
+
+    pub(crate) fn webchat_defaults(&self, instance: &Instance) -> Result<Vec<(&'static str, String)>, Failure> {
+        let file = std::path::absolute(&self.settings().data_dir)?.join(format!("{instance}.chats.jsonl"));
+        Ok(vec![("server.file", file.display().to_string())])
     }
 }
 

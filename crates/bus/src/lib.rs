@@ -5,6 +5,7 @@
 //! about comes back; a [`Consumer`] ends only by shutdown. What it does not promise, and what no caller may
 //! need: order, exactly-once, or that an acknowledgement of an old delivery is refused. Those come from SQL.
 
+mod account;
 mod api;
 mod connect;
 mod consume;
@@ -17,11 +18,12 @@ mod purge;
 pub mod topology;
 mod version;
 
+pub use account::Storage;
 pub use connect::{Auth, Bus, BusOptions, ServerFacts};
 pub use consume::{Backlog, Consumer};
 pub use error::BusError;
 pub use job::{Job, ProgressHandle};
 pub use publish::{Acked, Outgoing};
 
-pub use topology::{ApplyOptions, Change, ChangeKind, FieldChange, Topology};
+pub use topology::{ApplyOptions, Change, ChangeKind, FieldChange, StreamLimits, Topology};
 pub use version::{MINIMUM_SERVER, ServerVersion, TESTED_SERVER};

@@ -110,6 +110,10 @@ classes!(
     Interrupted = "interrupted",
     /// Every attempt was used up.
     Exhausted = "exhausted",
+    /// A later message was to be answered with it, and its route says that this stops the turn.
+    Superseded = "superseded",
+    /// More messages of a burst may follow, and are to be answered with it.
+    Gathering = "gathering",
     /// An operator ended it.
     Operator = "operator",
     /// The configuration does not fit (no such agent, no such route).

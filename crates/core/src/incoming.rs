@@ -26,6 +26,10 @@ pub struct Incoming {
     /// How often and for how long an answer is tried for, where that is not what the route says.
     #[serde(default)]
     pub budget: Option<Budget>,
+    /// It wants an answer now: a mention, a question. Where messages of a burst are gathered, this one is not waited
+    /// behind.
+    #[serde(default)]
+    pub urgent: bool,
 }
 
 /// Who wrote, as their platform knows them.

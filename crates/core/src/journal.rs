@@ -58,7 +58,7 @@ kinds!(
     Released = "released",
     /// Its conversation kept failing and was taken out of the way. `events`.
     Quarantined = "quarantined",
-    /// Answered in the turn of another message. `events`.
+    /// Said to the agent in one turn with others. `events`, written as the turn starts; detail `turn`, `place`, `of`.
     Coalesced = "coalesced",
     /// A worker took the free conversation. `events`, with epoch; detail `ttl` of the lease in microseconds.
     Claimed = "claimed",
@@ -74,6 +74,8 @@ kinds!(
     ConversationRenewed = "conversation_renewed",
     /// The agent named the run. `events`; detail `turn`, `run`.
     RunKnown = "run_known",
+    /// Its turn is to be stopped: by its sender, by an operator, or for a later message. `events`; detail `class`, `reason`.
+    StopAsked = "stop_asked",
     /// The end of a turn. The row of the turn, as the four below.
     TurnAnswered = "turn_answered",
     TurnRetry = "turn_retry",
@@ -142,7 +144,7 @@ impl EventKind {
     /// answer's delivery alone opens no message.
     pub fn message_state(self) -> Option<MessageState> {
         match self {
-            Self::Accepted | Self::Replayed | Self::Released | Self::TurnRetry | Self::Parked => {
+            Self::Accepted | Self::Replayed | Self::Released | Self::TurnRetry | Self::TurnCancelled | Self::Parked => {
                 Some(MessageState::Received)
             }
             Self::TurnStarted => Some(MessageState::Processing),

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod breaker;
+pub mod burst;
 pub mod clock;
 pub mod delivery;
 pub mod envelope;

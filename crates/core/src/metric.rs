@@ -112,7 +112,7 @@ table! {
     BREAKER: Gauge "broca_breaker_state" ["endpoint", "state"] by Worker;
     /// How often this worker found that an agent's endpoint is away, so that nobody asks it for a while.
     BREAKER_OPENED: Counter "broca_breaker_opened_total" ["endpoint"] by Worker;
-    /// Conversations that had to wait although nothing of them failed: for an endpoint, a slot, an agent to be configured.
+    /// Conversations that had to wait although nothing of them failed: for an endpoint, a slot, an agent to be configured, more messages of a burst.
     PARKED: Counter "broca_parked_total" ["agent", "what_for"] by Worker;
     /// How long a turn waited until its agent, or its agent's endpoint, might have one more.
     SLOT_WAIT: Seconds "broca_turn_slot_wait_seconds" ["agent"] by Worker;
@@ -181,6 +181,10 @@ table! {
     FINDINGS: Gauge "broca_audit_findings" ["kind"] by Worker, one;
     /// When the last audit ended, in seconds since 1970, by the database's clock.
     AUDITED: Gauge "broca_audit_timestamp_seconds" [] by Worker, one;
+    /// Rows that this worker removed because they are over for long enough: messages (with all that hangs on them), events, plans, holds, marks.
+    RETENTION_REMOVED: Counter "broca_retention_removed_total" ["kind"] by Worker;
+    /// Age of the oldest message that is still there; 0 when there is none.
+    OLDEST_KEPT: Gauge "broca_oldest_kept_age_seconds" [] by Worker, one;
 
     /// 1 while the process runs and said that it works.
     CHILD_UP: Gauge "broca_child_up" ["process"] by Up;

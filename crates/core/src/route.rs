@@ -4,7 +4,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Instance, UserId, format::FormatOptions, retry::RetryPolicy};
+use crate::{
+    Instance, UserId,
+    burst::{Busy, Coalesce},
+    format::FormatOptions,
+    retry::RetryPolicy,
+};
 
 /// What is done with a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -108,6 +113,9 @@ pub struct Route {
     /// `None` follows the global one.
     pub on_unknown: Option<OnUnknown>,
     pub format: Option<FormatOptions>,
+    /// Messages in quick succession become one turn.
+    pub coalesce: Option<Coalesce>,
+    pub busy: Option<Busy>,
 }
 
 impl Route {
@@ -133,6 +141,15 @@ pub struct Resolved {
     pub retry: RetryPolicy,
     pub on_unknown: OnUnknown,
     pub format: FormatOptions,
+    pub coalesce: Coalesce,
+    pub busy: Busy,
+}
+
+impl Resolved {
+    /// Whether one turn may say several messages.
+    pub fn joins(&self) -> bool {
+        self.mode != Mode::Listen && (self.coalesce.window_ms > 0 || self.busy != Busy::Queue)
+    }
 }
 
 /// All routes, in order, and the defaults behind them.
@@ -161,6 +178,8 @@ impl Routes {
             retry: route.retry.unwrap_or(self.retry),
             on_unknown: route.on_unknown.unwrap_or(self.on_unknown),
             format: route.format.unwrap_or(self.format),
+            coalesce: route.coalesce.unwrap_or_default(),
+            busy: route.busy.unwrap_or_default(),
         }
     }
 

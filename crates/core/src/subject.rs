@@ -35,6 +35,11 @@ pub fn dead_letter(stage: &str, instance: &Instance, message: MessageId) -> Stri
     format!("broca.dlq.{stage}.{instance}.{message}")
 }
 
+/// All the copies of a message's dead letters, as a filter.
+pub fn dead_letters_of(instance: &Instance, message: MessageId) -> String {
+    format!("broca.dlq.*.{instance}.{message}")
+}
+
 /// Where an event is published: `broca.events.<type>.<instance>`.
 pub fn event(kind: &EventType, instance: &Instance) -> String {
     format!("broca.events.{kind}.{instance}")

@@ -29,6 +29,11 @@ impl TraceParent {
         Self { parent_id: rand::random::<u64>().max(1), ..self }
     }
 
+    /// The trace's id, and the id of the span that whoever gets this is a child of.
+    pub fn ids(self) -> (u128, u64) {
+        (self.trace_id, self.parent_id)
+    }
+
     /// The 32 hex digits that name the trace.
     pub fn trace_id(self) -> String {
         format!("{:032x}", self.trace_id)

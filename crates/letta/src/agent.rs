@@ -47,6 +47,15 @@ pub trait RunProgress: Send + Sync {
     fn seen(&self, turn: TurnId, seq: i64);
 }
 
+/// What became of a turn that was to be stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stopped {
+    /// It runs no more and brings no answer. `heard`: the agent has its text in the conversation, as far as can be told.
+    Stopped { heard: bool },
+    /// It came to its end all the same.
+    Ended(TurnOutcome),
+}
+
 /// What the agent's side says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentHealth {
@@ -85,8 +94,16 @@ pub trait Agent: Send + Sync + std::fmt::Debug {
     /// agent never got it or will recognise the key.
     async fn recover(&self, open: OpenTurn, progress: &dyn RunProgress) -> TurnOutcome;
 
+    /// Has a turn stop that somebody began, perhaps the caller, and says what it came to. Waits for its end where it cannot
+    /// be stopped.
+    async fn stop(&self, open: OpenTurn, progress: &dyn RunProgress) -> Stopped;
+
     /// Stops whatever runs in a conversation.
     async fn cancel(&self, conversation: &AgentConversation) -> Result<(), Failure>;
+
+    /// Deletes a conversation at the agent, as far as its server does; one that is gone already is deleted. (Letta 0.16.8
+    /// marks it as deleted and shows it no more.)
+    async fn delete_conversation(&self, conversation: &AgentConversation) -> Result<(), Failure>;
 
     /// Asks whether the agent is there and what it can do.
     async fn probe(&self) -> Result<AgentHealth, Failure>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use broca_core::{Answer, ConversationId, TurnOutcome, agent::Failure};
 
-use crate::{Agent, AgentConversation, AgentHealth, OpenTurn, RunProgress, TurnRequest};
+use crate::{Agent, AgentConversation, AgentHealth, OpenTurn, RunProgress, Stopped, TurnRequest};
 
 /// Answers with the formatted message, after `delay`. It keeps nothing, so an interrupted turn is just said again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +34,15 @@ impl Agent for EchoAgent {
         self.run_turn(open.request, progress).await
     }
 
+    async fn stop(&self, _open: OpenTurn, _progress: &dyn RunProgress) -> Stopped {
+        Stopped::Stopped { heard: false }
+    }
+
     async fn cancel(&self, _conversation: &AgentConversation) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn delete_conversation(&self, _conversation: &AgentConversation) -> Result<(), Failure> {
         Ok(())
     }
 

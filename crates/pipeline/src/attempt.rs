@@ -20,14 +20,22 @@ use crate::{
     deliver::Deliverer,
     meter,
     parts::Recorder,
+    spans,
 };
 
 /// One attempt, and what it came to.
 pub(crate) async fn attempt(
     deliverer: &Deliverer,
-    mut dispatch: Dispatch,
+    dispatch: Dispatch,
     interrupted: bool,
 ) -> (Arc<Dispatch>, DeliveryEnd) {
+    let started = Instant::now();
+    let (dispatch, end) = tried(deliverer, dispatch, interrupted).await;
+    spans::delivered(&deliverer.instance, &dispatch, started, &end);
+    (dispatch, end)
+}
+
+async fn tried(deliverer: &Deliverer, mut dispatch: Dispatch, interrupted: bool) -> (Arc<Dispatch>, DeliveryEnd) {
     if interrupted {
         match ask(deliverer, &dispatch).await {
             Asked::Ended(end) => return (Arc::new(dispatch), end),

@@ -29,6 +29,10 @@ points!(
     TurnStarted = "turn-started",
     /// The agent has given the turn a run; the run is recorded, the answer is not there.
     RunKnown = "run-known",
+    /// Somebody wants the turn stopped, and that is on record; the agent was not told.
+    StopAsked = "stop-asked",
+    /// The agent was told to stop; nothing of that is recorded.
+    Stopped = "stopped",
     /// The agent has answered; nothing of it is recorded.
     AgentAnswered = "agent-answered",
     /// Answer, turn and response are committed; the answer is not published.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     meter::{self, OneMore},
     mutate::{self, Protection},
+    stopping::UnderWay,
 };
 
 /// All leases of one process.
@@ -31,6 +32,7 @@ struct Entry {
     wake: ProgressHandle,
     lost: CancellationToken,
     seen: Arc<Seen>,
+    turn: Arc<UnderWay>,
 }
 
 /// How far the running turn's events were read; noted with the next heartbeat.
@@ -60,6 +62,7 @@ pub(crate) struct Held {
     /// Set when somebody else has the conversation: stop, write nothing.
     pub(crate) lost: CancellationToken,
     pub(crate) seen: Arc<Seen>,
+    pub(crate) turn: Arc<UnderWay>,
     set: HeldSet,
     _counted: OneMore,
 }
@@ -95,10 +98,18 @@ fn cancel(lost: &CancellationToken, conversation: ConversationId, epoch: i64) {
 impl HeldSet {
     pub(crate) fn hold(&self, conversation: ConversationId, epoch: i64, wake: ProgressHandle) -> Held {
         let lost = CancellationToken::new();
-        let seen = Arc::new(Seen::default());
-        let entry = Entry { epoch, wake, lost: lost.clone(), seen: seen.clone() };
+        let (seen, turn) = (Arc::new(Seen::default()), Arc::new(UnderWay::default()));
+        let entry = Entry { epoch, wake, lost: lost.clone(), seen: seen.clone(), turn: turn.clone() };
         lock(&self.entries).insert(conversation, entry);
-        Held { conversation, epoch, lost, seen, set: self.clone(), _counted: OneMore::lease_held() }
+        Held { conversation, epoch, lost, seen, turn, set: self.clone(), _counted: OneMore::lease_held() }
+    }
+
+    pub(crate) fn under_way(&self) -> Vec<(ConversationId, Arc<UnderWay>)> {
+        lock(&self.entries).iter().map(|(id, e)| (*id, e.turn.clone())).collect()
+    }
+
+    pub(crate) fn turn_of(&self, conversation: ConversationId) -> Option<Arc<UnderWay>> {
+        lock(&self.entries).get(&conversation).map(|e| e.turn.clone())
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -16,6 +16,7 @@ use crate::{
     meter,
     mutate::{self, Protection},
     relay::Relay,
+    spans,
 };
 
 /// The pipeline's side of [`Ingest`].
@@ -38,11 +39,16 @@ impl Ingest for Ingestor {
 
     async fn status(&self, instance: &Instance, message: MessageId) -> Result<Option<MessageStatus>, IngestError> {
         let record = self.store.message(message).await.map_err(unavailable)?;
-        Ok(record.filter(|r| r.instance == *instance).map(|record| MessageStatus {
+        let Some(record) = record.filter(|r| r.instance == *instance) else { return Ok(None) };
+        let answer = match record.answered_with {
+            Some(with) => self.store.message(with).await.map_err(unavailable)?.map(|record| record.responses),
+            None => Some(record.responses),
+        };
+        Ok(Some(MessageStatus {
             message_id: record.id,
             state: record.state,
             reason: record.reason,
-            answer: record.responses.into_iter().next().map(|r| r.text),
+            answer: answer.and_then(|responses| responses.into_iter().next()).map(|r| r.text),
         }))
     }
 
@@ -65,13 +71,13 @@ impl Ingest for Ingestor {
 
     async fn cancel(&self, instance: &Instance, message: MessageId, reason: &str) -> Result<Cancelled, IngestError> {
         let record = self.store.message(message).await.map_err(unavailable)?;
-        // An answer that waits for its platform is the pipeline's to deliver: only what waits for its turn is taken back.
+        // An answer that waits for its platform is the pipeline's to deliver: only what has not been answered is taken back.
         if !record.is_some_and(|r| r.instance == *instance && !r.state.is_terminal()) {
             return Ok(Cancelled::Over);
         }
         Ok(match self.store.cancel(message, reason).await.map_err(unavailable)? {
             broca_store::Cancelled::Message => Cancelled::Done,
-            broca_store::Cancelled::Running => Cancelled::Running,
+            broca_store::Cancelled::Stopping => Cancelled::Running,
             _ => Cancelled::Over,
         })
     }
@@ -79,15 +85,18 @@ impl Ingest for Ingestor {
 
 impl Ingestor {
     async fn accept(&self, instance: &Instance, platform: &str, incoming: Incoming) -> Result<Ingested, IngestError> {
+        let started = Instant::now();
         let mut incoming = incoming.checked(&self.limits)?;
         if mutate::is_off(Protection::Dedup) {
             incoming.event_id = format!("{}-{}", incoming.event_id, MessageId::new());
         }
+        let platform_trace = incoming.trace;
         let message = self.routed(instance, platform, incoming);
         let (text, trace) = (message.incoming.text.clone(), message.trace);
         match self.store.ingest(message).await.map_err(unavailable)? {
             Accepted::New { message, conversation, outbox, at } => {
                 point(CrashPoint::Ingested);
+                spans::accepted(trace, platform_trace, (instance, message), started);
                 self.relay.publish_soon(Owed {
                     id: outbox,
                     what: OwedKind::Wake,

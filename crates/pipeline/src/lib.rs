@@ -18,6 +18,7 @@ pub mod mutate;
 mod pacing;
 pub mod plugin;
 pub mod relay;
+pub mod spans;
 pub mod sweep;
 pub mod turn;
 pub mod work;
@@ -25,11 +26,14 @@ pub mod worker;
 mod yielded;
 
 mod attempt;
+mod burst;
 mod delivering;
+mod ending;
 mod held;
 mod meter;
 mod parts;
 mod shared;
+mod stopping;
 
 pub use agents::Agents;
 

@@ -12,7 +12,7 @@ use broca_core::{
     metric::{self, Metric},
 };
 use broca_plugin::{IngestError, Ingested, PluginState};
-use broca_store::{Claimed, DeliveryEnd, Dispatch, End, OwedKind, Parked, PendingMessage};
+use broca_store::{Claimed, DeliveryEnd, Dispatch, End, MessageEnd, OwedKind, Parked, PendingMessage};
 use metrics::{counter, gauge, histogram};
 
 use crate::Agents;
@@ -56,7 +56,7 @@ pub(crate) fn worker_begins(agents: &Agents, slots: usize) {
         for outcome in ["answered", "retry", "dead", "unknown", "lease_lost", "handed_over"] {
             counter!(metric::TURNS.name, "agent" => agent.clone(), "outcome" => outcome, "class" => "").increment(0);
         }
-        for what_for in [Parked::Endpoint, Parked::Slot, Parked::Agent] {
+        for what_for in [Parked::Endpoint, Parked::Slot, Parked::Agent, Parked::Window] {
             counter!(metric::PARKED.name, "agent" => agent.clone(), "what_for" => what_for.as_str()).increment(0);
         }
         tokens(&agent, Usage::default());
@@ -174,6 +174,10 @@ impl Turn {
         self.ends_as(outcome, failure.map_or("", |failure| failure.class.as_str()));
     }
 
+    pub(crate) fn is_stopped(self) {
+        self.ends_as("stopped", "");
+    }
+
     pub(crate) fn loses_its_lease(self) {
         self.ends_as("lease_lost", "");
     }
@@ -221,8 +225,23 @@ pub(crate) fn ended(message: &PendingMessage, end: &End) {
         End::Failed { .. } => "failed",
         End::Retry { .. } => return,
     };
+    ended_as(message, outcome);
+}
+
+/// The same of one message of a turn of several, or of one that was stopped.
+pub(crate) fn ended_together(message: &PendingMessage, end: &MessageEnd) {
+    let outcome = match end {
+        MessageEnd::Answered => "completed",
+        MessageEnd::Cancelled(_) => "cancelled",
+        MessageEnd::Failed(_) => "failed",
+        MessageEnd::Again(_) | MessageEnd::Interrupted { .. } => return,
+    };
+    ended_as(message, outcome);
+}
+
+fn ended_as(message: &PendingMessage, outcome: &'static str) {
     let (plugin, platform) = (message.instance.to_string(), message.profile.platform.clone());
-    if matches!(end, End::Answered { .. }) {
+    if outcome == "completed" {
         histogram!(metric::ANSWER.name, "plugin" => plugin.clone(), "platform" => platform.clone())
             .record(message.age + message.read_at.elapsed());
     }

@@ -18,6 +18,7 @@ use crate::{
     crash::{CrashPoint, point},
     meter,
     mutate::{self, Protection},
+    spans,
 };
 
 /// First publishes under way at once. What is over that stays in the outbox for the sweep, so that an outage
@@ -77,7 +78,10 @@ impl Relay {
             self.store.outbox_done(id).await?;
         }
         let kind = meter::kind_of(&owed.what);
-        self.send(kind, outgoing(owed)).await?;
+        let span = spans::Publish::begins(&owed);
+        let sent = self.send(kind, outgoing(owed)).await;
+        span.ends(sent.is_ok());
+        sent?;
         point(CrashPoint::Published);
         self.store.outbox_done(id).await?;
         Ok(())

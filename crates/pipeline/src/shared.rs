@@ -1,12 +1,16 @@
 //! What all wakes of one worker process share, and how they write.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::Duration,
 };
 
 use broca_core::{WorkerId, route::Routes};
 use broca_store::{Store, StoreError};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -58,6 +62,10 @@ pub(crate) struct Worker {
     pub(crate) held: HeldSet,
     pub(crate) yielded: Yielded,
     pub(crate) pacing: Pacing,
+    /// Somebody may want a turn stopped.
+    pub(crate) look_now: Notify,
+    /// Windows whose end is waited for.
+    pub(crate) windows: Arc<AtomicUsize>,
     /// The machine that it runs on.
     pub(crate) host: String,
     /// The last sign of life could not be given.
@@ -100,6 +108,8 @@ impl Worker {
 pub(crate) enum Gone {
     /// It was taken out of the queue: the next one's turn.
     LeftQueue,
+    /// It does not stand with the others any more: the queue is to be read again.
+    Changed,
     /// It is on hold and stands in the way of what is behind it: the queue is to be read again.
     KeptBack,
 }
@@ -114,6 +124,10 @@ pub(crate) fn unless_gone<T>(written: Result<T, StoreError>) -> Result<Result<T,
         Err(StoreError::KeptBack(message)) => {
             tracing::info!(message_id = %message, "put on hold, not begun");
             Ok(Err(Gone::KeptBack))
+        }
+        Err(StoreError::QueueChanged(conversation)) => {
+            tracing::info!(%conversation, "what was to be said together has changed, gathered anew");
+            Ok(Err(Gone::Changed))
         }
         written => written.map(Ok),
     }

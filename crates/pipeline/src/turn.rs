@@ -1,26 +1,32 @@
 //! One attempt to have an agent answer. It is recorded before the agent hears of it; a turn that a predecessor
 //! left open is not begun anew: the agent is asked what became of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use broca_core::{
-    TurnId, TurnOutcome,
+    Clock, SystemClock, TraceParent, TurnId, TurnOutcome,
     agent::{Failure, FailureClass},
     format::{Header, format_for_agent},
     route::Resolved,
 };
-use broca_letta::{Agent, OpenTurn, RunProgress, TurnRequest};
-use broca_store::{Fenced, PendingMessage, ResumeTurn, StartTurn, StartedTurn, Store};
+use broca_letta::{Agent, OpenTurn, RunProgress, Stopped, TurnRequest};
+use broca_store::{Fenced, PendingMessage, ResumeTurn, StartJoint, StartTurn, StartedTurn, Stop, StopKind, Store};
 
 use crate::{
     agents::NamedAgent,
+    burst,
     crash::{CrashPoint, point},
     held::Held,
     meter,
     mutate::{self, Protection},
     pacing::gate::Pass,
     shared::{Gone, Worker, unless_gone},
+    spans,
+    stopping::Messages,
 };
 
 /// The agent's side of a held conversation.
@@ -28,6 +34,8 @@ pub(crate) struct AgentSide {
     pub(crate) name: String,
     /// The agent's own id of the conversation, once it has one.
     pub(crate) conversation: Option<String>,
+    /// What the agent does in the turn under way belongs there.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 pub(crate) enum Ended {
@@ -35,6 +43,11 @@ pub(crate) enum Ended {
         turn: TurnId,
         attempt: u32,
         outcome: TurnOutcome,
+    },
+    /// Somebody wanted it stopped, and this is what it came to.
+    Stopped {
+        turn: TurnId,
+        came: Stopped,
     },
     LeaseLost,
     /// An operator took the message away, or keeps it back, before its turn began.
@@ -47,16 +60,16 @@ pub(crate) async fn run(
     worker: &Worker,
     held: &Held,
     side: &mut AgentSide,
-    (message, route): (&PendingMessage, &Resolved),
+    (messages, route): (&[PendingMessage], &Resolved),
     open: Option<StartedTurn>,
     pass: &Pass<'_>,
 ) -> Ended {
     let turn = open.as_ref().map_or_else(TurnId::new, |t| t.id);
     // Not recorded means not begun: the lease then runs out and the message is taken up again.
-    let recorded = || async { unless_gone(record(worker, held, turn, message, open.is_some()).await) };
+    let recorded = || async { unless_gone(record(worker, held, turn, messages, open.is_some()).await) };
     let attempt = match worker.persist(held, recorded).await {
         Some(Ok(Fenced::Done(attempt))) => attempt,
-        Some(Ok(Fenced::LeaseLost)) if mutate::is_off(Protection::Fence) => message.attempts + 1,
+        Some(Ok(Fenced::LeaseLost)) if mutate::is_off(Protection::Fence) => messages[0].attempts + 1,
         Some(Ok(Fenced::LeaseLost)) => {
             held.lose();
             pass.is_left().await;
@@ -73,23 +86,135 @@ pub(crate) async fn run(
     };
     point(CrashPoint::TurnStarted);
     let measured = meter::Turn::begins(&side.name);
-    tokio::select! {
-        outcome = speak(worker, held, side, (message, route), (turn, open), pass) => {
+    let span = spans::Turn::begins(messages, turn, &side.name);
+    side.trace = span.own();
+    let ended = tokio::select! {
+        ended = until_stopped(worker, held, side, (messages, route), (turn, open), pass) => ended,
+        () = held.lost.cancelled() => Came::Lost,
+        () = worker.stopping.cancelled() => Came::ShutDown,
+    };
+    match ended {
+        Came::Outcome(outcome) => {
             point(CrashPoint::AgentAnswered);
             measured.ends(&outcome);
+            span.ends(attempt, &outcome);
             pass.ends(&outcome).await;
             Ended::Outcome { turn, attempt, outcome }
         }
-        () = held.lost.cancelled() => {
+        Came::Stopped(came) => {
+            point(CrashPoint::Stopped);
+            measured.is_stopped();
+            span.is_stopped();
+            pass.is_stopped().await;
+            Ended::Stopped { turn, came }
+        }
+        Came::Lost => {
             measured.loses_its_lease();
+            span.is_left();
             pass.is_left().await;
             Ended::LeaseLost
         }
-        () = worker.stopping.cancelled() => {
+        Came::ShutDown => {
             measured.goes_on_elsewhere();
+            span.is_left();
             pass.is_left().await;
             Ended::ShutDown
         }
+    }
+}
+
+enum Came {
+    Outcome(TurnOutcome),
+    Stopped(Stopped),
+    Lost,
+    ShutDown,
+}
+
+/// Speaks to the agent until the turn is over, or somebody wants it stopped. A turn that is taken up again and was to be
+/// stopped goes on with that.
+async fn until_stopped(
+    worker: &Worker,
+    held: &Held,
+    side: &mut AgentSide,
+    (messages, route): (&[PendingMessage], &Resolved),
+    (turn, open): (TurnId, Option<StartedTurn>),
+    pass: &Pass<'_>,
+) -> Came {
+    let (ids, seq) = (messages.iter().map(|m| m.id).collect(), messages.last().map_or(0, |m| m.seq));
+    held.turn.begins(Messages { ids, seq, gives_way: burst::gives_way(route, messages) });
+    if open.is_some() {
+        match worker.persist(held, || worker.store.stops()).await {
+            Some(stops) => held.turn.tell(stops),
+            None => return Came::Lost,
+        }
+    }
+    let (known, started) = (Known::of(open.as_ref()), open.clone());
+    let stops = tokio::select! {
+        biased;
+        stops = held.turn.stopped() => stops,
+        outcome = speak(worker, held, side, (messages, route), (turn, started), (pass, &known)) => {
+            held.turn.ends();
+            return Came::Outcome(outcome);
+        }
+    };
+    held.turn.ends();
+    if !is_on_record(worker, held, &stops).await {
+        return Came::Lost;
+    }
+    point(CrashPoint::StopAsked);
+    tracing::info!(%turn, messages = messages.len(), reason = stops[0].reason, "the agent is asked to stop");
+    let Some(conversation) = side.conversation.clone().or_else(|| known.conversation()) else {
+        return Came::Stopped(Stopped::Stopped { heard: false });
+    };
+    let request = request(messages, route, (turn, side.trace), conversation, pass.named.turn_timeout);
+    let (run, seq) = (known.run(), open.as_ref().map_or(0, |open| open.run_seq));
+    let (sent_at, age) = match &open {
+        Some(open) => (open.started_at, open.age),
+        None => (SystemClock.now(), Duration::ZERO),
+    };
+    let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held, pass, known: &known };
+    Came::Stopped(pass.named.agent.stop(OpenTurn { request, run, seq, sent_at, age }, &progress).await)
+}
+
+/// A person's wish is a row already; a route's becomes one, so that a successor does not take what is stopped for broken.
+async fn is_on_record(worker: &Worker, held: &Held, stops: &[Stop]) -> bool {
+    for stop in stops.iter().filter(|stop| stop.kind == StopKind::Interrupt) {
+        let write = || worker.store.interrupt(held.conversation, held.epoch, stop.message, &stop.reason);
+        match worker.persist(held, write).await {
+            Some(Fenced::Done(())) => {}
+            Some(Fenced::LeaseLost) => {
+                held.lose();
+                return false;
+            }
+            None => return false,
+        }
+    }
+    true
+}
+
+/// What is known by now of a turn under way, for whoever has to stop it.
+#[derive(Debug, Default)]
+struct Known {
+    run: Mutex<Option<String>>,
+    conversation: Mutex<Option<String>>,
+}
+
+impl Known {
+    fn of(open: Option<&StartedTurn>) -> Self {
+        let run = open.and_then(|open| open.run.clone());
+        Self { run: Mutex::new(run), conversation: Mutex::default() }
+    }
+
+    fn note(place: &Mutex<Option<String>>, name: &str) {
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_owned());
+    }
+
+    fn run(&self) -> Option<String> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn conversation(&self) -> Option<String> {
+        self.conversation.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -97,14 +222,17 @@ async fn record(
     worker: &Worker,
     held: &Held,
     turn: TurnId,
-    message: &PendingMessage,
+    messages: &[PendingMessage],
     resumed: bool,
 ) -> Result<Fenced<u32>, broca_store::StoreError> {
     let (conversation, epoch, worker_id) = (held.conversation, held.epoch, worker.id.clone());
     if resumed {
         worker.store.resume_turn(ResumeTurn { turn, conversation, epoch, worker: worker_id }).await
+    } else if messages.len() > 1 {
+        let messages = messages.iter().map(|message| message.id).collect();
+        worker.store.start_joint(StartJoint { turn, conversation, epoch, messages, worker: worker_id }).await
     } else {
-        let message = message.id;
+        let message = messages[0].id;
         worker.store.start_turn(StartTurn { turn, conversation, epoch, message, worker: worker_id }).await
     }
 }
@@ -113,9 +241,9 @@ async fn speak(
     worker: &Worker,
     held: &Held,
     side: &mut AgentSide,
-    (message, route): (&PendingMessage, &Resolved),
+    (messages, route): (&[PendingMessage], &Resolved),
     (turn, open): (TurnId, Option<StartedTurn>),
-    pass: &Pass<'_>,
+    (pass, known): (&Pass<'_>, &Known),
 ) -> TurnOutcome {
     // A turn is sent only after its conversation is recorded: an open turn without one never left.
     let was_sent = open.is_some() && side.conversation.is_some();
@@ -125,8 +253,9 @@ async fn speak(
         Ok(conversation) => conversation,
         Err(outcome) => return outcome,
     };
-    let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held, pass };
-    let request = request(message, route, turn, conversation, *turn_timeout);
+    Known::note(&known.conversation, &conversation);
+    let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held, pass, known };
+    let request = request(messages, route, (turn, side.trace), conversation, *turn_timeout);
     let outcome = match open.filter(|_| was_sent) {
         Some(started) => agent.recover(open_turn(request.clone(), started), &progress).await,
         None => agent.run_turn(request.clone(), &progress).await,
@@ -136,7 +265,10 @@ async fn speak(
             tracing::warn!(conversation = %held.conversation, reason = failure.reason, "the agent lost its conversation, a new one is begun");
             side.conversation = None;
             match self::conversation(worker, held, side, turn, agent).await {
-                Ok(conversation) => agent.run_turn(TurnRequest { conversation, ..request }, &progress).await,
+                Ok(conversation) => {
+                    Known::note(&known.conversation, &conversation);
+                    agent.run_turn(TurnRequest { conversation, ..request }, &progress).await
+                }
                 Err(outcome) => outcome,
             }
         }
@@ -169,26 +301,39 @@ async fn conversation(
 }
 
 fn request(
-    message: &PendingMessage,
+    messages: &[PendingMessage],
     route: &Resolved,
-    turn: TurnId,
+    (turn, trace): (TurnId, Option<TraceParent>),
     conversation: String,
     deadline: Duration,
 ) -> TurnRequest {
-    let header = Header {
-        platform: &message.profile.platform,
-        platform_user_id: &message.profile.platform_user_id,
-        username: message.profile.username.as_deref(),
-        at: message.received_at,
-    };
+    let last = messages.last().unwrap_or(&messages[0]);
+    let one_sender = messages.iter().all(|message| message.profile.user_id == last.profile.user_id);
     TurnRequest {
         turn,
         conversation,
-        text: format_for_agent(&header, &message.text, route.format),
-        sender: Some(message.profile.user_id.to_string()),
-        trace: message.trace.map(broca_core::TraceParent::child),
+        text: text(messages, route),
+        sender: one_sender.then(|| last.profile.user_id.to_string()),
+        trace,
         deadline,
     }
+}
+
+/// Each message with its own header, a blank line between two. What the agent has heard by a turn that was stopped is
+/// not said again, unless there is nothing else to say.
+fn text(messages: &[PendingMessage], route: &Resolved) -> String {
+    let new = || messages.iter().filter(|message| !message.heard);
+    let said: Vec<&PendingMessage> = if new().next().is_some() { new().collect() } else { messages.iter().collect() };
+    let formatted = said.into_iter().map(|message| {
+        let header = Header {
+            platform: &message.profile.platform,
+            platform_user_id: &message.profile.platform_user_id,
+            username: message.profile.username.as_deref(),
+            at: message.received_at,
+        };
+        format_for_agent(&header, &message.text, route.format)
+    });
+    formatted.collect::<Vec<_>>().join("\n\n")
 }
 
 fn open_turn(request: TurnRequest, started: StartedTurn) -> OpenTurn {
@@ -201,11 +346,13 @@ struct Progress<'a> {
     epoch: i64,
     held: &'a Held,
     pass: &'a Pass<'a>,
+    known: &'a Known,
 }
 
 #[async_trait]
 impl RunProgress for Progress<'_> {
     async fn run_known(&self, turn: TurnId, run: &str) {
+        Known::note(&self.known.run, run);
         match self.store.record_run(turn, self.epoch, run).await {
             Ok(Fenced::Done(())) => point(CrashPoint::RunKnown),
             Ok(Fenced::LeaseLost) => self.held.lose(),

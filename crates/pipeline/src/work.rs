@@ -3,39 +3,48 @@
 //! Two workers never run turns of one conversation at once: the claim gives one of them an epoch, and every write
 //! names it. A worker that lost its lease finds that out at its next write, or at the next heartbeat, and stops.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use broca_bus::Job;
 use broca_core::{
-    ConversationId, ResponseId, TurnOutcome,
+    Answer, ConversationId, ResponseId, TurnOutcome,
     agent::{Failure, FailureClass},
     envelope::Envelope,
     retry::{Decision, RetryPolicy},
     route::{Facts, Mode, OnUnknown, Resolved},
     subject,
 };
+use broca_letta::Stopped;
 use broca_store::{
     ClaimRequest, Claimed, End, Fenced, Finish, Finished, Lease, NewResponse, Owed, OwedKind, PendingMessage,
+    StartedTurn, StoreError,
 };
 
 use crate::{
+    burst::{self, Said},
     crash::{CrashPoint, point},
+    ending,
     held::Held,
     meter,
     mutate::{self, Protection},
     pacing::gate::{self, Candidate, Gate},
     shared::{Gone, Worker, unless_gone},
-    turn,
+    stopping, turn,
 };
 
 /// A worker that died in a turn leaves it open. A successor may ask the agent about it this many times more than
 /// the policy allows attempts, because asking is what tells a lost answer from a lost message.
 const EXTRA_RECOVERIES: u32 = 2;
 
-/// What to do after one message.
-enum Next {
+/// What to do after one turn.
+pub(crate) enum Next {
     /// The conversation is still ours and has more.
     Continue,
+    /// The same, and what was read of its queue is not so any more.
+    Changed,
     /// It was released: nothing is pending, or it is parked.
     Released,
     /// Somebody else has it.
@@ -74,6 +83,7 @@ pub(crate) async fn wake(worker: &Worker, job: Job) {
         }
         // Whoever holds it, or the sweep when its time has come, sees the message.
         Ok(Claimed::Busy | Claimed::Parked { .. } | Claimed::OnHold { .. } | Claimed::Idle) => {
+            stopping::wrote(worker, envelope.conversation_id);
             settle(job.ack().await);
         }
         Ok(Claimed::Unknown) => {
@@ -107,48 +117,65 @@ fn read(job: &Job) -> Result<Envelope, &'static str> {
 /// Runs the conversation until it is released, lost, or has had its share.
 async fn hold(worker: &Worker, lease: Lease, job: &Job) {
     let held = worker.held.hold(lease.conversation, lease.epoch, job.progress_handle());
-    let mut agent = turn::AgentSide { name: lease.agent, conversation: lease.agent_conversation };
+    let mut agent = turn::AgentSide { name: lease.agent, conversation: lease.agent_conversation, trace: None };
     let mut open_turn = lease.open_turn;
-    let mut pending = lease.pending;
+    let mut pending = VecDeque::from(lease.pending);
     let started = Instant::now();
     let mut done = 0;
     loop {
-        for message in pending {
+        while let Some(message) = pending.pop_front() {
             let open = open_turn.take_if(|t| t.message == message.id);
-            match one(worker, &held, &mut agent, message, open).await {
-                Next::Continue => done += 1,
+            if worker.draining.is_cancelled() {
+                return hand_over(worker, &held).await;
+            }
+            let route = resolve(worker, &message);
+            let said = burst::gather(worker, &held, message, (&agent.name, &route, open.as_ref())).await;
+            let mut messages = match said {
+                Said::Messages { messages, fresh } => {
+                    if fresh {
+                        pending.clear();
+                    }
+                    messages
+                }
+                Said::Parked | Said::Lost => return,
+                Said::Changed => return hand_over(worker, &held).await,
+            };
+            match one(worker, &held, &mut agent, (&mut messages, &route), open).await {
+                Next::Continue => done += messages.len(),
+                Next::Changed => {
+                    done += messages.len();
+                    pending.clear();
+                }
                 Next::Released | Next::Lost => return,
                 Next::HandOver => return hand_over(worker, &held).await,
             }
             let options = &worker.options;
-            let share_used = done >= options.yield_after_messages || started.elapsed() >= options.yield_after;
+            let share_used = done >= options.yield_after_messages as usize || started.elapsed() >= options.yield_after;
             if share_used || worker.draining.is_cancelled() {
                 return hand_over(worker, &held).await;
             }
         }
         let more = worker.persist(&held, || worker.store.pending(held.conversation, held.epoch)).await;
         pending = match more {
-            Some(more) if !more.is_empty() => more,
+            Some(more) if !more.is_empty() => more.into(),
             _ => return hand_over(worker, &held).await,
         };
     }
 }
 
-/// Brings one message to its end, or its attempt.
+/// Brings one message to its end, or its attempt; or several that are said together.
 async fn one(
     worker: &Worker,
     held: &Held,
     agent: &mut turn::AgentSide,
-    mut message: PendingMessage,
-    open: Option<broca_store::StartedTurn>,
+    (messages, route): (&mut [PendingMessage], &Resolved),
+    open: Option<StartedTurn>,
 ) -> Next {
-    if worker.draining.is_cancelled() {
-        return Next::HandOver;
-    }
-    let route = resolve(worker, &message);
-    let policy = route.retry.within(message.budget);
+    let first = &messages[0];
+    let policy = route.retry.within(first.budget);
     let budget = policy.max_attempts.saturating_add(if open.is_some() { EXTRA_RECOVERIES } else { 0 });
-    let spent = message.attempts.saturating_sub(message.attempts_before);
+    let spent = first.attempts.saturating_sub(first.attempts_before);
+    let several = messages.len() > 1;
     let (turn, end) = if spent >= budget {
         let reason = format!("{spent} attempts were started and none came to an end");
         let failure = Failure::new(FailureClass::Exhausted, reason);
@@ -156,16 +183,24 @@ async fn one(
     } else if route.mode == Mode::Listen && open.is_none() {
         (None, End::Stored)
     } else {
-        let candidate = Candidate { message: &message, route: &route, policy, is_open: open.is_some() };
+        let candidate = Candidate { message: first, route, policy, is_open: open.is_some() };
         match gate::enter(worker, held, agent, &candidate).await {
-            Gate::Open(pass) => match turn::run(worker, held, agent, (&message, &route), open, &pass).await {
+            Gate::Open(pass) => match turn::run(worker, held, agent, (messages, route), open, &pass).await {
                 turn::Ended::Outcome { turn, attempt, outcome } => {
-                    // The attempt is recorded by now: what is said of the message from here on counts it.
-                    message.attempts = attempt;
-                    (Some(turn), decide(&route, &policy, &message, outcome))
+                    // The attempts are recorded by now: what is said of the messages from here on counts them.
+                    count(messages, attempt);
+                    if several {
+                        let came = Stopped::Ended(outcome);
+                        return ending::end(worker, held, (messages, route), turn, &came).await;
+                    }
+                    (Some(turn), decide(route, &policy, &messages[0], outcome))
+                }
+                turn::Ended::Stopped { turn, came } => {
+                    return ending::end(worker, held, (messages, route), turn, &came).await;
                 }
                 turn::Ended::LeaseLost => return Next::Lost,
                 turn::Ended::NotBegun(Gone::LeftQueue) => return Next::Continue,
+                turn::Ended::NotBegun(Gone::Changed) => return Next::Changed,
                 turn::Ended::NotBegun(Gone::KeptBack) | turn::Ended::ShutDown => return Next::HandOver,
             },
             Gate::Parked => return Next::Released,
@@ -177,7 +212,31 @@ async fn one(
             Gate::Stopping => return Next::HandOver,
         }
     };
-    finish(worker, held, &message, turn, end).await
+    match turn {
+        Some(turn) if several => ending::end(worker, held, (messages, route), turn, &came_to(end)).await,
+        _ => finish(worker, held, (&messages[0], route), turn, end).await,
+    }
+}
+
+/// `attempt` is the first one's number.
+fn count(messages: &mut [PendingMessage], attempt: u32) {
+    let more = attempt.saturating_sub(messages[0].attempts);
+    for message in messages {
+        message.attempts += more;
+    }
+}
+
+/// An end as the outcome that led to it.
+fn came_to(end: End) -> Stopped {
+    Stopped::Ended(match end {
+        End::Answered { answer, .. } => TurnOutcome::Answered(answer),
+        End::Stored => TurnOutcome::Answered(Answer::default()),
+        End::Failed { failure, turn_unknown: true } | End::Retry { failure, turn_unknown: true, .. } => {
+            TurnOutcome::Unknown(failure)
+        }
+        End::Failed { failure, .. } => TurnOutcome::Dead(failure),
+        End::Retry { failure, delay, .. } => TurnOutcome::Retry { after: Some(delay), failure },
+    })
 }
 
 fn resolve(worker: &Worker, message: &PendingMessage) -> Resolved {
@@ -191,7 +250,7 @@ fn resolve(worker: &Worker, message: &PendingMessage) -> Resolved {
 }
 
 /// The one place where an outcome becomes a state.
-fn decide(route: &Resolved, policy: &RetryPolicy, message: &PendingMessage, outcome: TurnOutcome) -> End {
+pub(crate) fn decide(route: &Resolved, policy: &RetryPolicy, message: &PendingMessage, outcome: TurnOutcome) -> End {
     let spent = message.attempts.saturating_sub(message.attempts_before);
     match outcome {
         TurnOutcome::Answered(answer) => {
@@ -223,16 +282,30 @@ fn again(decision: Decision, failure: Failure, turn_unknown: bool) -> End {
 async fn finish(
     worker: &Worker,
     held: &Held,
-    message: &PendingMessage,
+    (message, route): (&PendingMessage, &Resolved),
     turn: Option<broca_core::TurnId>,
     end: End,
 ) -> Next {
     let finish = Finish { conversation: held.conversation, epoch: held.epoch, message: message.id, turn, end };
-    let finished = || async { unless_gone(worker.store.finish(finish.clone()).await) };
+    let finished = || async {
+        match worker.store.finish(finish.clone()).await {
+            Err(StoreError::StopAsked(_)) => Ok(None),
+            finished => Ok(Some(unless_gone(finished)?)),
+        }
+    };
     match worker.persist(held, finished).await {
-        Some(Err(Gone::LeftQueue)) => Next::Continue,
-        Some(Err(Gone::KeptBack)) => Next::HandOver,
-        Some(Ok(Fenced::Done(finished))) => {
+        // Taken back in the last moment.
+        Some(None) => match turn {
+            Some(turn) => {
+                let messages = std::slice::from_ref(message);
+                ending::end(worker, held, (messages, route), turn, &came_to(finish.end)).await
+            }
+            None => Next::Lost,
+        },
+        Some(Some(Err(Gone::LeftQueue))) => Next::Continue,
+        Some(Some(Err(Gone::Changed))) => Next::Changed,
+        Some(Some(Err(Gone::KeptBack))) => Next::HandOver,
+        Some(Some(Ok(Fenced::Done(finished)))) => {
             point(CrashPoint::TurnFinished);
             log(&finish);
             meter::ended(message, &finish.end);
@@ -240,7 +313,7 @@ async fn finish(
             publish(worker, held.conversation, message, finish.end, finished);
             next
         }
-        Some(Ok(Fenced::LeaseLost)) => {
+        Some(Some(Ok(Fenced::LeaseLost))) => {
             held.lose();
             if mutate::is_off(Protection::Fence) { Next::Continue } else { Next::Lost }
         }

@@ -8,7 +8,10 @@ use std::{
 use broca_bus::Bus;
 use broca_core::{WorkerId, route::Routes, subject};
 use broca_store::Store;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::{
+    sync::Notify,
+    time::{Interval, MissedTickBehavior},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use crate::shared::WorkerOptions;
@@ -19,7 +22,7 @@ use crate::{
     pacing::{Pacing, slots, vitals},
     relay::Relay,
     shared::Worker,
-    sweep, work,
+    stopping, sweep, work,
     yielded::Yielded,
 };
 
@@ -55,6 +58,8 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
         held: HeldSet::default(),
         yielded: Yielded::default(),
         pacing: Pacing::default(),
+        look_now: Notify::new(),
+        windows: Arc::default(),
         host,
         silent: AtomicBool::new(false),
         draining: shutdown.clone(),
@@ -62,6 +67,7 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
     });
     let background = CancellationToken::new();
     let renewal = tokio::spawn(renew(worker.clone(), background.clone()));
+    let stops = tokio::spawn(stopping::watch(worker.clone(), background.clone()));
     let vitals = tokio::spawn(give_signs(worker.clone(), background.clone()));
     let sweep = tokio::spawn(sweep::run(worker.store.clone(), worker.relay.clone(), options.sweep, shutdown.clone()));
     tracing::info!(worker = %worker.id, slots = options.slots, "working");
@@ -78,7 +84,7 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
     wakes.close();
     drain(&worker, &wakes).await;
     background.cancel();
-    for task in [renewal, vitals, sweep] {
+    for task in [renewal, stops, vitals, sweep] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a background task of the worker ended badly");
         }

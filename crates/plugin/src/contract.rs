@@ -44,7 +44,7 @@ pub enum IngestError {
 pub enum Cancelled {
     /// It waited, and is cancelled.
     Done,
-    /// An agent works on it, which is not stopped.
+    /// An agent works on it, and is asked to stop: whatever it comes to, no answer is delivered.
     Running,
     /// It is over, or not this instance's.
     Over,
@@ -67,7 +67,7 @@ pub trait Ingest: Send + Sync + std::fmt::Debug {
         limit: u32,
     ) -> Result<Vec<HistoryEntry>, IngestError>;
 
-    /// Ends a message of this instance that waits for its turn. Where it stays so by default, nothing is cancelled.
+    /// Ends a message of this instance that waits for its turn, or has the agent stop that works on it. Where it stays so by default, nothing is cancelled.
     async fn cancel(&self, _instance: &Instance, _message: MessageId, _reason: &str) -> Result<Cancelled, IngestError> {
         Ok(Cancelled::Over)
     }
@@ -138,7 +138,7 @@ impl Context {
         self.ingest.history(&self.platform, platform_user_id, limit).await
     }
 
-    /// Takes a message back that waits for its turn. Whose it is, the plugin must know: ask for it by
+    /// Takes a message back that waits for its turn, or that an agent works on. Whose it is, the plugin must know: ask for it by
     /// [`Self::history`]. `reason` is kept with the message.
     pub async fn cancel(&self, message: MessageId, reason: &str) -> Result<Cancelled, IngestError> {
         self.ingest.cancel(&self.instance, message, reason).await

@@ -53,6 +53,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) conversation: ConversationId,
     pub(crate) scope_key: String,
     pub(crate) outbox: OutboxId,
+    /// See [`event_key`].
+    pub(crate) event_key: Uuid,
     /// The user that the conversation's id was computed with, where it depends on one.
     pub(crate) assumed_user: Option<UserId>,
 }
@@ -113,6 +115,7 @@ impl<'a> Batch<'a> {
             scope_key,
             // The broker knows a message's first wake by the message's own id.
             outbox: OutboxId(message.id.0),
+            event_key: event_key(message.instance.as_str(), &message.incoming.event_id),
             assumed_user: (message.scope == Scope::User).then_some(user),
         }
     }
@@ -148,6 +151,13 @@ impl Entry<'_> {
             },
         }
     }
+}
+
+const EVENTS: Uuid = Uuid::from_u128(0x8b5c_1f2e_7a64_4c0e_9d0b_b40c_a000_0002);
+
+/// What is kept of a platform's event once its message is removed: enough to know it again, too little to read it.
+pub(crate) fn event_key(instance: &str, event_id: &str) -> Uuid {
+    Uuid::new_v5(&EVENTS, format!("{instance}\0{event_id}").as_bytes())
 }
 
 /// The sender's profile was created, or moved to another user, after the conversation's id was computed with theirs.

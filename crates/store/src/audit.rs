@@ -79,7 +79,9 @@ questions! {
     "SELECT m.id, m.received_at AS at
      FROM clock CROSS JOIN conversations c JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head
      WHERE c.head < c.tail AND m.state = 'processing' AND (c.owner IS NULL OR c.lease_until <= clock.now)
-       AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'started')";
+       AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'started')
+       AND NOT EXISTS (SELECT 1 FROM turn_messages s JOIN turns t ON t.id = s.turn_id
+                       WHERE s.message_id = m.id AND t.state = 'started')";
 
     /// Conversations with work that are neither held nor parked, and that no sweep has woken for too long.
     Forgotten = "forgotten",
@@ -107,7 +109,20 @@ questions! {
     "SELECT m.id, m.received_at AS at
      FROM clock CROSS JOIN messages m
      WHERE m.id >= clock.first AND m.state = 'completed'
-       AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'answered')";
+       AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'answered')
+       AND NOT EXISTS (SELECT 1 FROM turn_messages s JOIN turns t ON t.id = s.turn_id
+                       WHERE s.message_id = m.id AND t.state = 'answered')";
+
+    /// Messages that are over, in a turn of several that is still open: it was not ended as a whole.
+    SplitTurn = "split-turn",
+    "SELECT m.id, t.started_at AS at
+     FROM turns t JOIN turn_messages s ON s.turn_id = t.id JOIN messages m ON m.id = s.message_id
+     WHERE t.state = 'started' AND t.message_id <> m.id AND m.state <> 'processing'";
+
+    /// Wishes to stop a turn of a message that no worker is at: nobody will ever heed them.
+    LostStop = "lost-stop",
+    "SELECT m.id, s.asked_at AS at
+     FROM stops s JOIN messages m ON m.id = s.message_id WHERE m.state <> 'processing'";
 
     /// Conversations whose worker has been silent for too long, and that nobody took over.
     DeadLease = "dead-lease",

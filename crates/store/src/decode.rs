@@ -52,6 +52,10 @@ pub(crate) struct PendingRow {
     now: i64,
     trace: Option<String>,
     budget: Option<Json<serde_json::Value>>,
+    urgent: bool,
+    heard: bool,
+    interrupted: i64,
+    to_join: bool,
     profile_id: Uuid,
     user_id: Uuid,
     platform: String,
@@ -60,6 +64,7 @@ pub(crate) struct PendingRow {
     display_name: Option<String>,
     metadata: Json<serde_json::Value>,
     turn_id: Option<Uuid>,
+    turn_messages: Option<i64>,
     turn_attempt: Option<i64>,
     run: Option<String>,
     run_seq: Option<i64>,
@@ -74,6 +79,7 @@ impl PendingRow {
         Ok(Some(StartedTurn {
             id: TurnId(id),
             message: MessageId(self.id),
+            messages: count(self.turn_messages.unwrap_or(1))?,
             attempt: count(self.turn_attempt.unwrap_or(0))?,
             run: self.run.clone(),
             run_seq: self.run_seq.unwrap_or(0),
@@ -108,6 +114,11 @@ impl PendingRow {
             read_at: std::time::Instant::now(),
             trace: trace(self.trace.as_deref()),
             budget: self.budget.and_then(budget),
+            urgent: self.urgent,
+            replayed: self.replayed_at.is_some(),
+            to_join: self.to_join,
+            heard: self.heard,
+            interrupted: count(self.interrupted)?,
         })
     }
 }

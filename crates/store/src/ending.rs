@@ -66,11 +66,14 @@ impl<'a> Ending<'a> {
     }
 
     /// Why a message under a held lease was not moved. `was` is its state, `open` its open turn.
-    pub(crate) fn refusal(&self, was: Option<&str>, open: Option<Uuid>) -> StoreError {
+    pub(crate) fn refusal(&self, was: Option<&str>, open: Option<Uuid>, stopping: bool) -> StoreError {
         let MessageId(id) = self.finish.message;
         let Some(was) = was else {
             return StoreError::Refused(format!("message {id} is not in the conversation that is held"));
         };
+        if stopping {
+            return StoreError::StopAsked(self.finish.message);
+        }
         let worked_on = [MessageState::Received.as_str(), MessageState::Processing.as_str()].contains(&was);
         if worked_on && open != self.finish.turn.map(|turn| turn.0) {
             return StoreError::Refused(format!("the turn that ends is not the open one of message {id}"));

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use broca_core::{MessageId, MessageState};
+use broca_core::{ConversationId, MessageId, MessageState};
 
 /// Why an operation of the store failed. Nothing of it was written, except where the connection broke during a
 /// commit: then it may have been, and every operation can safely be repeated.
@@ -30,6 +30,13 @@ pub enum StoreError {
     /// The message waits in its queue and is not to be begun: a hold was put on since the page was read. Read it again.
     #[error("message {0} is on hold")]
     KeptBack(MessageId),
+    /// The messages are not the first pending ones of their conversation any more, or one of them is on hold: read the
+    /// queue again.
+    #[error("what waits in conversation {0} has changed")]
+    QueueChanged(ConversationId),
+    /// Somebody asked to have the message's turn stopped, and the end that was given does not say so.
+    #[error("the turn of message {0} is to be stopped")]
+    StopAsked(MessageId),
     /// The database refused the data. Repeating it does not help.
     #[error("the database refused the data: {0}")]
     Data(Arc<sqlx::Error>),

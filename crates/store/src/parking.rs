@@ -16,6 +16,8 @@ pub enum Parked {
     Slot,
     /// For somebody to configure its agent.
     Agent,
+    /// For more messages of a burst. Any wake may claim it and see whether enough have come.
+    Window,
 }
 
 impl Parked {
@@ -24,7 +26,20 @@ impl Parked {
             Self::Endpoint => "endpoint",
             Self::Slot => "slot",
             Self::Agent => "agent",
+            Self::Window => "window",
         }
+    }
+}
+
+impl Parked {
+    /// Whether it is said of the message itself.
+    pub(crate) fn is_trouble(self) -> bool {
+        matches!(self, Self::Endpoint | Self::Agent)
+    }
+
+    /// As `conversations.parked` has it; a window is in `window_until`.
+    pub(crate) fn column(self) -> Option<&'static str> {
+        (self != Self::Window).then_some(self.as_str())
     }
 }
 
@@ -42,6 +57,7 @@ impl FromStr for Parked {
             "endpoint" => Ok(Self::Endpoint),
             "slot" => Ok(Self::Slot),
             "agent" => Ok(Self::Agent),
+            "window" => Ok(Self::Window),
             _ => Err(format!("'{text}' is nothing that a conversation is parked for")),
         }
     }
@@ -58,7 +74,8 @@ pub struct Park {
     /// Until this time by the database's clock, or for `delay`, whichever is later.
     pub until: Timestamp,
     pub delay: Duration,
-    /// Told in the message's journey, and of the message itself unless it waits for a slot, which is no trouble.
+    /// Told in the message's journey, and of the message itself unless it waits for a slot or for more messages, which
+    /// is no trouble.
     pub why: Failure,
 }
 

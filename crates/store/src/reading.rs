@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use broca_core::{ConversationId, Instance, MessageId, Part, Receipt, ResponseId, Timestamp, TurnId, UserId};
+use broca_core::{
+    ConversationId, Instance, MessageId, Part, Receipt, ResponseId, Timestamp, TraceParent, TurnId, UserId,
+};
 use sqlx::types::{Json, Uuid};
 
 use crate::{
     Counts, HistoryLine, MessageRecord, ResponseRecord, Store, StoreError, TurnRecord,
     db::Db,
-    decode::{budget, count, elapsed, parsed},
+    decode::{budget, count, elapsed, parsed, trace},
     replay::replays_of,
     tx::{Tx, ask, snapshot},
 };
@@ -26,7 +28,7 @@ pub(crate) use fetch;
 
 pub(crate) const MESSAGE: &str = "-- message
 SELECT m.id, m.state, m.instance, m.platform, p.platform_user_id, p.user_id, m.conversation_id, m.seq, m.route, m.chat_id, m.is_group,
-       c.agent, m.text, m.attempts, m.budget, m.class, m.reason, m.received_at, m.finished_at
+       c.agent, m.text, m.attempts, m.budget, m.trace, m.class, m.reason, m.received_at, m.finished_at
 FROM messages m JOIN profiles p ON p.id = m.profile_id JOIN conversations c ON c.id = m.conversation_id
 WHERE m.id = $1";
 
@@ -37,8 +39,18 @@ pub(crate) const BETWEEN: &str = "-- messages between
 SELECT id FROM messages WHERE id >= $1 AND id <= $2 ORDER BY id LIMIT $3";
 
 pub(crate) const TURNS: &str = "-- turns of a message
-SELECT id, state, attempt, worker, run, class, reason, started_at, finished_at
-FROM turns WHERE message_id = $1 ORDER BY attempt";
+SELECT id, state, attempt, messages, worker, run, class, reason, started_at, finished_at
+FROM turns WHERE message_id = $1
+UNION ALL
+SELECT t.id, t.state, s.attempt, t.messages, t.worker, t.run, t.class, t.reason, t.started_at, t.finished_at
+FROM turn_messages s JOIN turns t ON t.id = s.turn_id AND t.message_id <> s.message_id WHERE s.message_id = $1
+ORDER BY attempt";
+
+pub(crate) const ANSWERED_WITH: &str = "-- message that has the answer
+SELECT r.message_id
+FROM turn_messages s JOIN responses r ON r.turn_id = s.turn_id
+WHERE s.message_id = $1 AND r.message_id <> s.message_id
+ORDER BY r.created_at DESC LIMIT 1";
 
 pub(crate) const RESPONSES: &str = "-- responses of a message
 SELECT id, state, attempts, text, receipt, parts, class, reason, created_at, finished_at
@@ -89,6 +101,7 @@ struct Message {
     text: String,
     attempts: i64,
     budget: Option<Json<serde_json::Value>>,
+    trace: Option<String>,
     class: Option<String>,
     reason: Option<String>,
     received_at: i64,
@@ -100,6 +113,7 @@ struct Turn {
     id: Uuid,
     state: String,
     attempt: i64,
+    messages: i64,
     worker: String,
     run: Option<String>,
     class: Option<String>,
@@ -128,6 +142,7 @@ impl Turn {
             id: TurnId(self.id),
             state: parsed(&self.state)?,
             attempt: count(self.attempt)?,
+            messages: count(self.messages)?,
             worker: self.worker,
             run: self.run,
             class: self.class,
@@ -173,12 +188,14 @@ impl Message {
             text: self.text,
             attempts: count(self.attempts)?,
             budget: self.budget.and_then(budget),
+            trace_id: trace(self.trace.as_deref()).map(TraceParent::trace_id),
             class: self.class,
             reason: self.reason,
             received_at: Timestamp(self.received_at),
             finished_at: self.finished_at.map(Timestamp),
             turns,
             responses,
+            answered_with: None,
             replays: Vec::new(),
         })
     }
@@ -190,9 +207,14 @@ pub(crate) async fn message(tx: &mut Tx<'_>, id: Uuid) -> Result<Option<MessageR
     let turns = ask!(tx, fetch_all, Turn, TURNS, id)?;
     let responses = ask!(tx, fetch_all, Answer, RESPONSES, id)?;
     let turns = turns.into_iter().map(Turn::record).collect::<Result<_, _>>()?;
-    let responses = responses.into_iter().map(Answer::record).collect::<Result<_, _>>()?;
+    let responses = responses.into_iter().map(Answer::record).collect::<Result<Vec<_>, _>>()?;
     let replays = replays_of(tx, id).await?;
-    Ok(Some(MessageRecord { replays, ..message.record(turns, responses)? }))
+    let answered_with = match message.state.as_str() {
+        "completed" if responses.is_empty() => ask!(tx, fetch_optional, (Uuid,), ANSWERED_WITH, id)?,
+        _ => None,
+    };
+    let answered_with = answered_with.map(|(message,)| MessageId(message));
+    Ok(Some(MessageRecord { replays, answered_with, ..message.record(turns, responses)? }))
 }
 
 impl Store {

@@ -101,7 +101,7 @@ FROM messages m WHERE m.id = $1";
 pub(crate) const REOPEN_MESSAGE: &str = "-- replay: reopen message
 UPDATE messages
 SET state = 'received', class = NULL, reason = NULL, finished_at = NULL, seq = $3, first_seq = COALESCE(first_seq, seq),
-    text = COALESCE($4, text), replays = replays + 1, attempts_before = attempts, replayed_at = $5
+    text = COALESCE($4, text), heard = FALSE, interrupted = 0, stopping = FALSE, replays = replays + 1, attempts_before = attempts, replayed_at = $5
 WHERE id = $1 AND state = $2";
 
 #[derive(sqlx::FromRow)]

@@ -132,12 +132,25 @@ pub struct PendingMessage {
     pub trace: Option<TraceParent>,
     /// What it is allowed, where that is not what its route says.
     pub budget: Option<Budget>,
+    /// A mention or a question, as its plugin says.
+    pub urgent: bool,
+    /// An operator brought it back.
+    pub replayed: bool,
+    /// Somebody wants what waits to become one turn, whatever its route says.
+    pub to_join: bool,
+    /// The agent has its text, by a turn that was stopped.
+    pub heard: bool,
+    /// How often its turn was stopped for a later message.
+    pub interrupted: u32,
 }
 
 #[derive(Clone, Debug)]
 pub struct StartedTurn {
     pub id: TurnId,
+    /// The first, where it says several.
     pub message: MessageId,
+    /// How many it says.
+    pub messages: u32,
     pub attempt: u32,
     pub run: Option<String>,
     pub run_seq: i64,
@@ -331,12 +344,17 @@ pub struct MessageRecord {
     pub attempts: u32,
     /// What it is allowed, where that is not what its route says.
     pub budget: Option<Budget>,
+    /// What its trace is called at whoever collects traces.
+    pub trace_id: Option<String>,
     pub class: Option<String>,
     pub reason: Option<String>,
     pub received_at: Timestamp,
     pub finished_at: Option<Timestamp>,
     pub turns: Vec<TurnRecord>,
     pub responses: Vec<ResponseRecord>,
+    /// The message that has the answer, where several were answered in one turn and this one was not the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_with: Option<MessageId>,
     /// Oldest first.
     pub replays: Vec<crate::ReplayRecord>,
 }
@@ -346,6 +364,8 @@ pub struct TurnRecord {
     pub id: TurnId,
     pub state: broca_core::TurnState,
     pub attempt: u32,
+    /// How many messages it said.
+    pub messages: u32,
     pub worker: String,
     pub run: Option<String>,
     pub class: Option<String>,

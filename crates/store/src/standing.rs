@@ -54,6 +54,8 @@ pub struct Queue {
     pub ahead: u32,
     /// The first pending message: the one that is, or will be, worked on.
     pub first: Option<FirstInLine>,
+    /// It is in the open turn of the first one.
+    pub in_turn: bool,
     pub lease: Option<LeaseStanding>,
     /// Nothing is attempted before then.
     pub not_before: Timestamp,
@@ -112,6 +114,9 @@ FROM conversations c
 JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')
 LEFT JOIN turns t ON t.message_id = m.id AND t.state = 'started'
 WHERE c.id = $1 ORDER BY m.seq LIMIT 1";
+
+pub(crate) const IN_TURN: &str = "-- standing: in an open turn
+SELECT count(*) FROM turn_messages s JOIN turns t ON t.id = s.turn_id WHERE s.message_id = $1 AND t.state = 'started'";
 
 pub(crate) const TAKEN_PG: &str = "-- standing: lease
 SELECT at, CAST(detail ->> 'ttl' AS bigint) FROM events
@@ -249,6 +254,7 @@ async fn read(tx: &mut Tx<'_>, id: Uuid) -> Result<Option<Standing>, StoreError>
 async fn read_queue(tx: &mut Tx<'_>, message: Uuid) -> Result<Queue, StoreError> {
     let row = ask!(tx, fetch_one, QueueRow, QUEUE, message)?;
     let first = ask!(tx, fetch_optional, FirstRow, FIRST, row.id)?;
+    let (in_turn,) = ask!(tx, fetch_one, (i64,), IN_TURN, message)?;
     // A conversation that was never parked may have years of other events.
     let parked_for = match row.not_before {
         0 => None,
@@ -258,6 +264,7 @@ async fn read_queue(tx: &mut Tx<'_>, message: Uuid) -> Result<Queue, StoreError>
         conversation: ConversationId(row.id),
         ahead: count(row.ahead)?,
         first: first.map(FirstRow::standing).transpose()?,
+        in_turn: in_turn > 0,
         lease: read_lease(tx, &row).await?,
         not_before: Timestamp(row.not_before),
         parked_for,

@@ -160,6 +160,16 @@ impl Store {
         self.batches.pending.submit((conversation, epoch)).await
     }
 
+    /// The same, as many as one turn may say: for what is gathered into one.
+    pub async fn gather(
+        &self,
+        conversation: ConversationId,
+        epoch: i64,
+        at_most: u32,
+    ) -> Result<Vec<PendingMessage>, StoreError> {
+        self.once::<writes::Gather>((conversation, epoch, at_most)).await
+    }
+
     /// Remembers the agent's own id of a held conversation, also with the open turn that is to be said in it.
     pub async fn set_agent_conversation(
         &self,

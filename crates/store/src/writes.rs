@@ -98,6 +98,7 @@ single! {
     Renew: Leases => Vec<ConversationId>, "renew",
         |conn, it| lease::renew(conn, &it.worker, &it.leases, &it.seen, it.ttl);
     WakeDue: (i64, Duration) => Vec<SweptWake>, "wake due", |conn, it| lease::wake_due(conn, it.0, it.1);
+    Gather: (ConversationId, i64, u32) => Vec<PendingMessage>, "gather", |conn, it| claim::gather(conn, *it);
     UnparkSome: Unpark => u64, "unpark", |conn, it| parking::unpark(conn, it);
     Parts: RecordParts => Fenced<()>, "record parts", |conn, it| delivery::record_parts(conn, it);
     RenewDeliveries: (WorkerId, Vec<ResponseId>, Duration) => Vec<ResponseId>, "renew deliveries",

@@ -197,6 +197,8 @@ fn incoming(update: Update) -> Incoming {
         event_id: update.update_id.to_string(),
         sender: Sender { username: Some(update.user.clone()), platform_user_id: update.user, ..Sender::default() },
         chat_id: update.chat_id,
+        // A question.
+        urgent: update.text.trim_end().ends_with('?'),
         text: update.text,
         ..Incoming::default()
     }

@@ -155,7 +155,11 @@ async fn cancel(ctx: &Context, writer: &Writer) -> Result<String, IngestError> {
         1 => "One message is taken back.".to_owned(),
         done => format!("{done} messages are taken back."),
     };
-    Ok(if running > 0 { format!("{taken} What the agent works on cannot be stopped.") } else { taken })
+    Ok(if running > 0 {
+        format!("{taken} The agent is asked to stop what it works on; there will be no answer to it.")
+    } else {
+        taken
+    })
 }
 
 #[cfg(test)]

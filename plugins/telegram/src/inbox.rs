@@ -142,6 +142,7 @@ impl Inbox {
             },
             chat_id: place::chat_id(place::of(message), message.chat.kind),
             is_group: message.chat.kind != ChatKind::Private,
+            urgent: gate::speaks_to(message, &self.me) || text.trim_end().ends_with('?'),
             text,
             attributes,
             ..Incoming::default()

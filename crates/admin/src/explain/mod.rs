@@ -7,6 +7,7 @@ mod words;
 
 use broca_core::{
     EventKind, Instance, MessageId, MessageState, ResponseId, ResponseState, Timestamp,
+    agent::FailureClass,
     route::{Facts, Routes},
 };
 use broca_store::{
@@ -66,6 +67,10 @@ pub enum Verdict {
         attempts: Option<u32>,
         max_attempts: Option<u32>,
     },
+    /// More messages may follow, and are to be answered with it.
+    Gathering {
+        until: Timestamp,
+    },
     /// The broker has not confirmed its wake.
     Unpublished {
         since: Timestamp,
@@ -96,6 +101,10 @@ pub enum Verdict {
     Failed {
         class: Option<String>,
         reason: Option<String>,
+    },
+    /// It was answered in one turn with others, the last of which has the answer.
+    AnsweredWith {
+        message: MessageId,
     },
     /// The agent's turn ended well, without an answer.
     NothingToSay,
@@ -191,7 +200,10 @@ fn verdict(standing: &Standing, routes: &Routes) -> Verdict {
         MessageState::Cancelled => Verdict::Cancelled { class, reason },
         MessageState::Failed => Verdict::Failed { class, reason },
         MessageState::Completed => match open_or_last(&standing.answers) {
-            None => Verdict::NothingToSay,
+            None => match message.answered_with {
+                Some(message) => Verdict::AnsweredWith { message },
+                None => Verdict::NothingToSay,
+            },
             Some(answer) => answered(standing, answer),
         },
     }
@@ -205,7 +217,7 @@ fn on_hold(hold: &HoldStanding) -> Verdict {
 fn waiting(standing: &Standing, routes: &Routes) -> Verdict {
     let (message, queue) = (&standing.journey.message, &standing.queue);
     match &queue.first {
-        Some(first) if first.message != message.id => Verdict::Behind {
+        Some(first) if first.message != message.id && !queue.in_turn => Verdict::Behind {
             ahead: queue.ahead,
             first: first.message,
             first_is: Box::new(front(standing, Some(first), routes)),
@@ -217,7 +229,7 @@ fn waiting(standing: &Standing, routes: &Routes) -> Verdict {
 /// What the conversation waits for.
 fn front(standing: &Standing, first: Option<&FirstInLine>, routes: &Routes) -> Verdict {
     let (message, queue, now) = (&standing.journey.message, &standing.queue, standing.journey.now);
-    let is_first = first.is_none_or(|first| first.message == message.id);
+    let is_first = queue.in_turn || first.is_none_or(|first| first.message == message.id);
     if let Some(lease) = &queue.lease
         && lease.until > now
     {
@@ -234,6 +246,9 @@ fn front(standing: &Standing, first: Option<&FirstInLine>, routes: &Routes) -> V
     }
     if queue.not_before > now {
         let (class, reason) = queue.parked_for.clone().unzip();
+        if class.as_deref() == Some(FailureClass::Gathering.as_str()) {
+            return Verdict::Gathering { until: queue.not_before };
+        }
         return Verdict::Parked {
             until: queue.not_before,
             class,

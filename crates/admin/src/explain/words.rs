@@ -48,6 +48,9 @@ pub(super) fn sentence(verdict: &Verdict, standing: &Standing) -> String {
             };
             format!("parked until {}{after}{of}", rfc3339(*until))
         }
+        Verdict::Gathering { until } => {
+            format!("waiting until {} for more messages, to be answered with them", rfc3339(*until))
+        }
         Verdict::Unpublished { since } => {
             format!("stored, and the broker has not confirmed its wake for {}", ago(*since))
         }
@@ -68,6 +71,9 @@ pub(super) fn sentence(verdict: &Verdict, standing: &Standing) -> String {
 fn answer_sentence(verdict: &Verdict, now: Timestamp) -> String {
     let ago = |at: Timestamp| lasting(now.since(at));
     match verdict {
+        Verdict::AnsweredWith { message } => {
+            format!("answered in one turn with others; the answer is to the last of them, {message}")
+        }
         Verdict::AnswerUnpublished { since, .. } => {
             format!("answered, and the broker has not confirmed the answer for {}", ago(*since))
         }
@@ -166,6 +172,8 @@ pub(super) fn next(verdict: &Verdict, message: &MessageRecord) -> Option<String>
             "a worker takes it: is one running, with this database and this NATS? `broca status` shows what waits"
                 .to_owned()
         }
+        Verdict::Gathering { .. } => "its turn begins then, or sooner when it is asked for urgently".to_owned(),
+        Verdict::AnsweredWith { message } => format!("`broca explain {message}` says where the answer is"),
         Verdict::Parked { .. } | Verdict::DeliveryParked { .. } => "it is tried again then, by itself".to_owned(),
         Verdict::Unpublished { .. } | Verdict::AnswerUnpublished { .. } => {
             "a worker's sweep publishes it as soon as NATS takes it: `broca status` asks NATS".to_owned()

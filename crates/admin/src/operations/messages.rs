@@ -117,7 +117,7 @@ impl Operation for CancelMessage {
     type Answer = CancelReport;
     const FACTS: Facts = Facts {
         name: "message.cancel",
-        summary: "Ends a message that waits for its turn, or keeps its answer from being delivered; a replay brings it back.",
+        summary: "Ends a message that waits, stops the turn that works on it, or keeps its answer back; a replay brings it back.",
         access: Access::Operate,
         effect: Effect::Destroys { again: false },
         reaches_people: false,
@@ -135,11 +135,7 @@ impl Operation for CancelMessage {
         let report = cancel(act.store(), &asked).await?;
         let conflict = |message: String, hint: &str| Err(OperationError::new(Code::Conflict, message).hint(hint));
         match &report.cancelled {
-            Cancelled::Message | Cancelled::Answers { .. } => Ok(report),
-            Cancelled::Running => conflict(
-                format!("a worker is at message {id}: it is not cancelled"),
-                "once it is answered, its answer can be kept back the same way",
-            ),
+            Cancelled::Message | Cancelled::Answers { .. } | Cancelled::Stopping => Ok(report),
             Cancelled::Over { state } => conflict(
                 format!("message {id} is {state}, and no answer of it waits: there is nothing to cancel"),
                 "`broca message show ID` tells what became of it",
@@ -151,7 +147,7 @@ impl Operation for CancelMessage {
     async fn foresee(deps: &Deps, request: &WhichCancelled) -> Result<Foreseen, OperationError> {
         let message = deps.store.message(request.id).await?.ok_or_else(|| unknown_message(&request.id))?;
         let would = format!(
-            "message {} of {} on {} is {}: end it, or keep back the answers of it that wait",
+            "message {} of {} on {} is {}: end it, stop the turn that works on it, or keep back the answers of it that wait",
             message.id, message.platform_user_id, message.instance, message.state
         );
         Ok(Foreseen::one(would, message.id))

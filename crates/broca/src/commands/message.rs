@@ -69,6 +69,9 @@ async fn end(app: &App, CancelArgs { id, reason }: &CancelArgs) -> Result<(), Fa
             let answers: Vec<_> = suppressed.iter().map(ToString::to_string).collect();
             format!("{id} was answered; the answer is not delivered: {}", answers.join(", "))
         }
+        Cancelled::Stopping => {
+            format!("{id} is with the agent: it is asked to stop, and no answer is delivered; `broca message show {id}` tells")
+        }
         _ => format!("cancelled {id}"),
     })
 }

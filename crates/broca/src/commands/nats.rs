@@ -5,10 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use broca_bus::{ApplyOptions, Bus, Change, Topology};
+use broca_bus::{ApplyOptions, Bus, Change, StreamLimits, Topology};
+use broca_core::subject;
 
 use crate::{
     app::App,
+    config::StreamSettings,
     failure::{Code, Failure},
 };
 
@@ -82,8 +84,21 @@ pub(crate) fn apply_options(app: &App) -> ApplyOptions {
         replicas: settings.nats.replicas,
         // A wake must not come again before the lease of whoever died with it is over.
         ack_wait: (lease > ACK_WAIT_IN_FILES).then_some(lease),
+        limits: limits(&settings.retention.streams),
         prune: false,
     }
+}
+
+fn limits(streams: &StreamSettings) -> Vec<StreamLimits> {
+    let mb = |mb: Option<u64>| mb.map(|mb| mb << 20);
+    let hours = |hours: Option<u64>| hours.map(|hours| Duration::from_secs(hours * 3_600));
+    let limit = |stream: &str, max_age, max_bytes| StreamLimits { stream: stream.to_owned(), max_age, max_bytes };
+    vec![
+        limit(subject::STREAM_DLQ, hours(streams.dlq_days.map(|days| days * 24)), mb(streams.dlq_mb)),
+        limit(subject::STREAM_EVENTS, hours(streams.events_hours), mb(streams.events_mb)),
+        limit(subject::STREAM_IN, None, mb(streams.in_mb)),
+        limit(subject::STREAM_OUT, None, mb(streams.out_mb)),
+    ]
 }
 
 const ACK_WAIT_IN_FILES: Duration = Duration::from_secs(30);

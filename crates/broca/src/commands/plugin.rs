@@ -4,7 +4,9 @@ use broca_core::{Instance, metric::Role};
 use broca_pipeline::plugin::{self, PluginDeps};
 use serde::Serialize;
 
-use crate::{app::App, failure::Failure, monitoring::Monitor, output::table, supervisor::announce_ready};
+use crate::{
+    app::App, failure::Failure, monitoring::Monitor, output::table, supervisor::announce_ready, traces::Traces,
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -49,6 +51,7 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
 async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
     let plugin = app.plugin(instance)?;
     let monitor = Monitor::start(app, Role::Plugin, instance.as_str()).await?;
+    let _traces = Traces::start(&app.config.settings.traces, Role::Plugin, instance.as_str())?;
     let store = app.store().await?;
     store.check_migrated().await?;
     let bus = app.bus(instance.as_str()).await?;

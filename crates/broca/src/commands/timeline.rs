@@ -67,6 +67,7 @@ fn head(record: &MessageRecord) -> Vec<String> {
         format!("from          {} on {} (instance {})", record.platform_user_id, record.platform, record.instance),
         format!("conversation  {} at place {}", record.conversation_id, record.seq),
         format!("route, agent  {}, {}", record.route, record.agent),
+        format!("trace         {}", record.trace_id.as_deref().unwrap_or("none")),
         format!("received      {}", rfc3339(record.received_at)),
         format!("text          {}", record.text),
     ];

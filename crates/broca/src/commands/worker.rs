@@ -4,7 +4,9 @@ use broca_admin::janitor::Janitor;
 use broca_core::{WorkerId, metric::Role};
 use broca_pipeline::worker::{self, WorkerDeps};
 
-use crate::{agents, app::App, cli::ModeFlag, failure::Failure, monitoring::Monitor, supervisor::announce_ready};
+use crate::{
+    agents, app::App, cli::ModeFlag, failure::Failure, monitoring::Monitor, supervisor::announce_ready, traces::Traces,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -18,6 +20,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let agents = agents::configured(&app.config.settings)?;
     let monitor = Monitor::start(app, Role::Worker, &args.name).await?;
+    let _traces = Traces::start(&app.config.settings.traces, Role::Worker, &args.name)?;
     let store = app.store().await?;
     store.check_migrated().await?;
     let bus = app.bus(&args.name).await?;

@@ -13,6 +13,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<(), Failure> {
     servers(&mut problems);
     agents(&mut problems);
     routes(&mut problems);
+    traces(&mut problems);
     if problems.found.is_empty() {
         return Ok(());
     }
@@ -39,6 +40,8 @@ impl Problems<'_> {
 
 const HOUR_MS: u64 = 3_600_000;
 const WEEK_S: u64 = 7 * 86_400;
+/// In days.
+const CENTURY: u64 = 36_500;
 
 fn ranges(problems: &mut Problems<'_>) {
     let settings = &problems.loaded.settings;
@@ -61,12 +64,20 @@ fn ranges(problems: &mut Problems<'_>) {
         ("limits.max_json_bytes", settings.limits.max_json_bytes as u64, 2, 256 * 1024),
         ("audit.interval_s", settings.audit.interval_s, 0, 86_400),
         ("audit.overdue_s", settings.audit.overdue_s, 1, 86_400),
+        ("retention.interval_s", settings.retention.interval_s, 0, 86_400),
+        ("retention.messages_days", settings.retention.messages_days, 0, CENTURY),
+        ("retention.dead_letters_days", settings.retention.dead_letters_days, 0, CENTURY),
+        ("retention.open_dead_letters_days", settings.retention.open_dead_letters_days, 0, CENTURY),
+        ("retention.events_days", settings.retention.events_days, 0, CENTURY),
+        ("retention.records_days", settings.retention.records_days, 0, CENTURY),
+        ("retention.dedupe_days", settings.retention.dedupe_days, 0, CENTURY),
         ("up.workers", settings.up.workers as u64, 1, 64),
         ("up.stop_grace_ms", settings.up.stop_grace_ms, 0, HOUR_MS),
     ];
     for (key, value, least, most) in numbers {
         problems.between(key, value, least, most);
     }
+    streams(problems);
     for (name, agent) in &settings.agents {
         problems.between(&format!("agents.{name}.turn_timeout_s"), agent.turn_timeout_s, 1, 86_400);
         stuck_after(problems, name, agent);
@@ -79,6 +90,23 @@ fn ranges(problems: &mut Problems<'_>) {
     for (place, route) in settings.routes.iter().enumerate() {
         if let Some(policy) = &route.retry {
             retry(problems, &format!("routes.{place}.retry"), policy);
+        }
+    }
+}
+
+fn streams(problems: &mut Problems<'_>) {
+    let streams = &problems.loaded.settings.retention.streams;
+    let terabyte = 1 << 20;
+    for (key, value, least, most) in [
+        ("dlq_days", streams.dlq_days, 0, CENTURY),
+        ("dlq_mb", streams.dlq_mb, 1, terabyte),
+        ("events_hours", streams.events_hours, 0, 24 * CENTURY),
+        ("events_mb", streams.events_mb, 1, terabyte),
+        ("in_mb", streams.in_mb, 1, terabyte),
+        ("out_mb", streams.out_mb, 1, terabyte),
+    ] {
+        if let Some(value) = value {
+            problems.between(&format!("retention.streams.{key}"), value, least, most);
         }
     }
 }
@@ -206,6 +234,20 @@ fn letta(problems: &mut Problems<'_>, name: &str, agent: &AgentSettings) {
     }
     if agent.api_key.as_ref().is_some_and(|key| is_placeholder(key.expose())) {
         problems.add(&format!("agents.{name}.api_key"), PLACEHOLDER);
+    }
+}
+
+fn traces(problems: &mut Problems<'_>) {
+    let traces = &problems.loaded.settings.traces;
+    if traces
+        .endpoint
+        .as_deref()
+        .is_some_and(|address| !address.starts_with("http://") && !address.starts_with("https://"))
+    {
+        problems.add("traces.endpoint", "must begin with http:// or https://, e.g. http://127.0.0.1:4318");
+    }
+    if !(0.0..=1.0).contains(&traces.sample_ratio) {
+        problems.add("traces.sample_ratio", &format!("is {}; use 0 to 1", traces.sample_ratio));
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod check;
 mod original;
+mod retention;
 mod secret;
 mod settings;
 mod show;
@@ -12,7 +13,8 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use retention::{RetentionSettings, StreamSettings};
 pub(crate) use secret::{Secret, Url};
-pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, Settings};
+pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, Settings, TraceSettings};
 pub(crate) use show::shown;
 pub(crate) use sources::{Flag, Loaded, is_setting, load};

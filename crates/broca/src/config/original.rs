@@ -30,6 +30,9 @@ const NAMES: &[&str] = &[
     "TELEGRAM_OWNER_ID",
     "TELEGRAM_OWNER_USERNAME",
     "TELEGRAM_REQUIRE_OWNER",
+    "WEB_CHAT_API_URL",
+    "WEB_CHAT_API_KEY",
+    "WEB_CHAT_POLL_INTERVAL",
 ];
 
 /// The original's variables as keys of ours. Where the original has two names for one thing, the later one wins.
@@ -40,10 +43,13 @@ pub(super) fn layer(env: &dyn Fn(&str) -> Option<String>) -> Vec<Flag> {
     let has_agent = NAMES.iter().any(|name| of_agent(name) && set(name).is_some());
     // Nor is there a bot without its token.
     let has_bot = set("TELEGRAM_BOT_TOKEN").is_some();
+    // Nor a bridge without its address.
+    let has_bridge = set("WEB_CHAT_API_URL").is_some();
     NAMES
         .iter()
         .filter(|name| **name != "LONG_TASK_MAX_WAIT" || has_agent)
         .filter(|name| !name.starts_with("TELEGRAM_") || has_bot)
+        .filter(|name| !name.starts_with("WEB_CHAT_") || has_bridge)
         .filter_map(|name| {
             let (key, value) = ours(name, set(name)?)?;
             Some(Flag { source: format!("environment variable {name}"), key: key.to_owned(), value: value.into() })
@@ -66,6 +72,9 @@ fn ours(name: &str, value: String) -> Option<(&'static str, String)> {
         "TELEGRAM_OWNER_ID" => ("plugins.telegram.settings.owner_id", value),
         "TELEGRAM_OWNER_USERNAME" => ("plugins.telegram.settings.owner_username", value),
         "TELEGRAM_REQUIRE_OWNER" => ("plugins.telegram.settings.require_owner", is_true(&value).to_string()),
+        "WEB_CHAT_API_URL" => ("plugins.webchat.settings.client.api_url", value),
+        "WEB_CHAT_API_KEY" => ("plugins.webchat.settings.client.api_key", value),
+        "WEB_CHAT_POLL_INTERVAL" => ("plugins.webchat.settings.client.poll_interval_s", value),
         _ => return None,
     };
     Some(row)

@@ -12,7 +12,7 @@ use broca_core::{
 use broca_pipeline::{deliver::DeliveryOptions, worker::WorkerOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{Secret, Url};
+use super::{RetentionSettings, Secret, Url};
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,7 +43,9 @@ pub(crate) struct Settings {
     pub(crate) plugins: BTreeMap<Instance, PluginEntry>,
     pub(crate) up: UpSettings,
     pub(crate) audit: AuditSettings,
+    pub(crate) retention: RetentionSettings,
     pub(crate) metrics: MetricsSettings,
+    pub(crate) traces: TraceSettings,
     pub(crate) log: LogSettings,
 }
 
@@ -66,7 +68,9 @@ impl Default for Settings {
             plugins: BTreeMap::new(),
             up: UpSettings::default(),
             audit: AuditSettings::default(),
+            retention: RetentionSettings::default(),
             metrics: MetricsSettings::default(),
+            traces: TraceSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -306,6 +310,21 @@ impl Default for AuditSettings {
 pub(crate) struct MetricsSettings {
     /// Where a process shows its metrics, health and readiness.
     pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TraceSettings {
+    /// An OpenTelemetry collector that takes OTLP over HTTP; without one, no spans are made.
+    pub(crate) endpoint: Option<String>,
+    /// Of the traces, between 0 and 1. A trace is sent whole or not at all.
+    pub(crate) sample_ratio: f64,
+}
+
+impl Default for TraceSettings {
+    fn default() -> Self {
+        Self { endpoint: None, sample_ratio: 1.0 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

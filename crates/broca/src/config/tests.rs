@@ -88,6 +88,18 @@ fn the_originals_bot_is_an_instance_once_it_has_a_token() {
 }
 
 #[test]
+fn the_originals_bridge_is_an_instance_once_it_has_an_address() {
+    let names = [("WEB_CHAT_API_KEY", "api_hunter2"), ("WEB_CHAT_POLL_INTERVAL", "7")];
+    assert_eq!(loaded("", &names, &[]).unwrap().settings.plugins.len(), 1);
+    let env = [names.as_slice(), &[("WEB_CHAT_API_URL", "http://bridge:8000")]].concat();
+    let loaded = loaded("", &env, &[]).unwrap();
+    let settings: serde_json::Value = loaded.plugin_settings(&"webchat".parse().unwrap(), &[]).unwrap();
+    assert_eq!(settings["client"]["poll_interval_s"], "7");
+    broca_plugin_webchat::blueprint().build(settings).unwrap();
+    assert!(!serde_json::to_string(&shown(&loaded)).unwrap().contains("hunter2"));
+}
+
+#[test]
 fn a_numeric_password_stays_what_it_is_and_a_number_becomes_one() {
     for password in ["0012", "1e5", "true", "[x]", "12345678901234567890123", " a b "] {
         let env = [
@@ -290,6 +302,8 @@ fn the_sample_with_everything_switched_on_is_valid_and_names_the_defaults() {
     assert!(plugin.socket.ends_with("cli.sock"));
     let bot: serde_json::Value = sample.plugin_settings(&"telegram".parse().unwrap(), &[]).unwrap();
     broca_plugin_telegram::blueprint().build(bot).unwrap();
+    let chats: serde_json::Value = sample.plugin_settings(&"webchat".parse().unwrap(), &[]).unwrap();
+    broca_plugin_webchat::blueprint().build(chats).unwrap();
 
     let defaults = shown(
         &loaded("[agents.default]\n[plugins.cli.settings]\nsocket = 'x'\n", &[("BROCA_MODE", "echo")], &[]).unwrap(),
@@ -316,6 +330,14 @@ fn the_sample_covers_every_key() {
     let bot = broca_plugin_telegram::blueprint().settings_schema().json()["properties"].clone();
     for key in bot.as_object().unwrap().keys().map(|key| format!("plugins.telegram.settings.{key}")) {
         assert!(mentioned.contains(&key), "deploy/broca.toml says nothing about {key}");
+    }
+    let webchat = broca_plugin_webchat::blueprint().settings_schema().json()["$defs"].clone();
+    for (table, of) in [("client", "ClientSettings"), ("server", "ServerSettings"), ("server.per_minute", "PerMinute")]
+    {
+        for key in webchat[of]["properties"].as_object().unwrap().keys() {
+            let key = format!("plugins.webchat.settings.{table}.{key}");
+            assert!(mentioned.contains(&key), "deploy/broca.toml says nothing about {key}");
+        }
     }
     for key in ["name", "platform", "instance", "chat", "user", "group", "agent", "scope", "mode"] {
         assert!(

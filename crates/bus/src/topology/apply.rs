@@ -93,6 +93,9 @@ async fn plan_stream(api: &Api, stream: &Config, options: &ApplyOptions) -> Resu
     let name = stream.get("name").and_then(Value::as_str).unwrap_or_default();
     let current = look_up(api, &format!("STREAM.INFO.{name}")).await?.map(|info| info.config);
     let mut wanted = stream.clone();
+    for limits in options.limits.iter().filter(|limits| limits.stream == name) {
+        limits.lay_over(&mut wanted);
+    }
     match options.replicas {
         Some(replicas) => {
             wanted.insert("num_replicas".into(), json!(replicas));

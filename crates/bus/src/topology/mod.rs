@@ -6,6 +6,7 @@ mod apply;
 mod change;
 mod compare;
 mod files;
+mod limits;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use broca_core::Instance;
 use serde_json::{Map, Value};
 
 pub use change::{Change, ChangeKind, FieldChange};
+pub use limits::StreamLimits;
 
 /// A configuration as the server takes it.
 pub(crate) type Config = Map<String, Value>;
@@ -42,6 +44,8 @@ pub struct ApplyOptions {
     pub replicas: Option<usize>,
     /// The redelivery time of all consumers; `None` means what the files say.
     pub ack_wait: Option<Duration>,
+    /// Limits of single streams, in place of the files'.
+    pub limits: Vec<StreamLimits>,
     /// Remove the consumers of instances that are not listed, unless messages wait for them.
     pub prune: bool,
 }

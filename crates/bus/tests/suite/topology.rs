@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broca_bus::{ApplyOptions, Bus, Change, ChangeKind, Topology};
+use broca_bus::{ApplyOptions, Bus, Change, ChangeKind, StreamLimits, Topology};
 use broca_core::Instance;
 use broca_servers::NatsServer;
 use serde_json::{Value, json};
@@ -132,4 +132,22 @@ async fn pruning_removes_only_consumers_that_nobody_waits_for() {
     assert!(why.contains("1 answers still wait"), "{why}");
     assert!(bus.consumer("BROCA_OUT", "out-c", 1).await.is_err());
     bus.consumer("BROCA_OUT", "out-a", 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn limits_of_the_deployment_are_laid_over_the_files() {
+    let server = NatsServer::start();
+    let bus = Bus::connect(rig::options(server.url())).await.unwrap();
+    let topology = Topology::embedded().unwrap();
+    let limits = |stream: &str, max_age, max_bytes| StreamLimits { stream: stream.into(), max_age, max_bytes };
+    let short = limits("BROCA_EVENTS", Some(Duration::from_secs(60)), Some(1 << 20));
+    let options = ApplyOptions { limits: vec![short], ..ApplyOptions::default() };
+    topology.apply(&bus, &options).await.unwrap();
+    let events = |changes: Vec<Change>| changes.into_iter().find(|c| c.target == "stream BROCA_EVENTS").unwrap();
+    assert!(events(topology.diff(&bus, &options).await.unwrap()).is_unchanged());
+    let change = events(topology.diff(&bus, &ApplyOptions::default()).await.unwrap()).to_string();
+    assert!(change.contains("max_age 60s → 86400s") && change.contains("duplicate_window 60s → 120s"), "{change}");
+    let for_ever = ApplyOptions { limits: vec![limits("BROCA_EVENTS", Some(Duration::ZERO), None)], ..options };
+    let change = events(topology.apply(&bus, &for_ever).await.unwrap()).to_string();
+    assert!(change.contains("max_age 60s → 0ns"), "{change}");
 }

@@ -116,6 +116,11 @@ impl Http {
         self.answer(traced(self.client.post(self.url(path)).query(query).json(body), trace)).await
     }
 
+    /// What a `DELETE` is answered with says nothing but that it was done.
+    pub(super) async fn delete(&self, path: &[&str]) -> Call<()> {
+        self.accepted(self.client.delete(self.url(path))).await.map(drop)
+    }
+
     /// A `POST` that is answered by a stream of events.
     pub(super) async fn open(&self, path: &[&str], body: &Value, trace: Option<TraceParent>) -> Call<EventStream> {
         let response = self.accepted(traced(self.client.post(self.url(path)).json(body), trace)).await?;

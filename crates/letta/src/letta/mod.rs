@@ -22,6 +22,7 @@ mod pause;
 mod refusal;
 mod search;
 mod sse;
+mod stop;
 mod turn;
 mod verdict;
 mod watch;
@@ -42,7 +43,7 @@ use self::{
     http::{Call, CallError, Http},
     turn::{Fate, Turn},
 };
-use crate::{Agent, AgentConversation, AgentHealth, OpenTurn, RunProgress, TurnRequest};
+use crate::{Agent, AgentConversation, AgentHealth, OpenTurn, RunProgress, Stopped, TurnRequest};
 
 /// One agent on a Letta server. Cheap to share, expensive to build: it owns the connections.
 #[derive(Debug)]
@@ -124,10 +125,21 @@ impl Agent for LettaAgent {
         }
     }
 
+    async fn stop(&self, open: OpenTurn, progress: &dyn RunProgress) -> Stopped {
+        Turn::taken_over(self, &open, progress).stop(open.run.clone()).await
+    }
+
     async fn cancel(&self, conversation: &AgentConversation) -> Result<(), Failure> {
         self.cancel_runs(conversation)
             .await
             .map_err(|error| refusal_or_unreachable(&error, "cancel a conversation's run"))
+    }
+
+    async fn delete_conversation(&self, conversation: &AgentConversation) -> Result<(), Failure> {
+        match self.http.delete(&["conversations", conversation.as_str()]).await {
+            Err(CallError::Refused(refusal)) if refusal.status == 404 => Ok(()),
+            answer => answer.map_err(|error| refusal_or_unreachable(&error, "delete a conversation")),
+        }
     }
 
     async fn probe(&self) -> Result<AgentHealth, Failure> {

@@ -73,7 +73,7 @@ impl Turn<'_> {
     }
 
     /// The run, read until it is over or the settling time is up.
-    async fn settled(&self, run: &str) -> Call<Run> {
+    pub(super) async fn settled(&self, run: &str) -> Call<Run> {
         let until = Instant::now() + self.agent.options.settle_timeout;
         let mut pause = Pause::up_to(self.agent.options.poll_interval);
         loop {

@@ -5,6 +5,7 @@ mod errors;
 mod recovery;
 mod rig;
 mod scenes;
+mod stopping;
 mod table;
 mod turns;
 mod without_redis;

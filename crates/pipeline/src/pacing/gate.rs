@@ -56,6 +56,12 @@ impl Pass<'_> {
         }
     }
 
+    /// It was stopped: somebody is there.
+    pub(crate) async fn is_stopped(&self) {
+        self.free().await;
+        self.answers().await;
+    }
+
     /// It did not begin.
     pub(crate) async fn is_not_used(&self) {
         self.free().await;

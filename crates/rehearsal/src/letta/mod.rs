@@ -95,6 +95,11 @@ impl ScriptedLetta {
         self.shared.lock().arrived
     }
 
+    /// The conversations that are there.
+    pub fn conversations(&self) -> Vec<String> {
+        self.shared.lock().conversations.keys().cloned().collect()
+    }
+
     /// Somebody deletes a conversation.
     pub fn delete_conversation(&self, id: &str) {
         self.shared.lock().record(journal::Entry::Deleted { conversation: id.to_owned() });
@@ -159,7 +164,7 @@ async fn run(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
         .route("/v1/health/", get(rows::health))
         .route("/v1/agents/{id}", get(rows::agent))
         .route("/v1/conversations/", get(rows::conversations).post(rows::create_conversation))
-        .route("/v1/conversations/{id}", get(rows::conversation))
+        .route("/v1/conversations/{id}", get(rows::conversation).delete(rows::delete_conversation))
         .route("/v1/conversations/{id}/messages", get(rows::conversation_messages).post(talk::say))
         .route("/v1/conversations/{id}/stream", post(talk::resume_conversation))
         .route("/v1/conversations/{id}/cancel", post(talk::cancel))

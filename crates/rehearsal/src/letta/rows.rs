@@ -119,6 +119,15 @@ pub(super) async fn conversation(Shelf(shared): Server, Path(id): Path<String>) 
     }
 }
 
+pub(super) async fn delete_conversation(Shelf(shared): Server, Path(id): Path<String>) -> Response {
+    let mut state = shared.lock();
+    if !state.conversations.contains_key(&id) {
+        return wire::not_found("Conversation", &id);
+    }
+    state.record(Entry::Deleted { conversation: id });
+    Json(Value::Null).into_response()
+}
+
 /// `GET /v1/conversations/{id}/messages`, newest first unless asked otherwise.
 pub(super) async fn conversation_messages(
     Shelf(shared): Server,

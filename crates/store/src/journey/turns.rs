@@ -12,7 +12,11 @@ use crate::{
 
 pub(crate) const TURNS: &str = "-- journey: turns
 SELECT id, attempt, epoch, worker, state, class, reason, usage, started_at, finished_at
-FROM turns WHERE message_id = $1 ORDER BY attempt";
+FROM turns WHERE message_id = $1
+UNION ALL
+SELECT t.id, s.attempt, t.epoch, t.worker, t.state, t.class, t.reason, t.usage, t.started_at, t.finished_at
+FROM turn_messages s JOIN turns t ON t.id = s.turn_id AND t.message_id <> s.message_id WHERE s.message_id = $1
+ORDER BY attempt";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct Turn {

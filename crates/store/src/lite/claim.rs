@@ -21,7 +21,8 @@ use crate::{
 /// A conversation on hold is given out while a turn of it is open: what was begun goes to its end.
 pub(crate) const LOOK: &str = concat!(
     "-- claim: look
-SELECT j.key + 1 AS n, c.id, c.agent, c.agent_conversation, c.owner, c.epoch, c.head, c.tail, c.lease_until, c.not_before, ",
+SELECT j.key + 1 AS n, c.id, c.agent, c.agent_conversation, c.owner, c.epoch, c.head, c.tail, c.lease_until,
+       CASE WHEN c.not_before = c.window_until THEN 0 ELSE c.not_before END AS not_before, ",
     if_any_hold!(
         concat!(
             "CASE WHEN NOT EXISTS (SELECT 1 FROM messages b
@@ -50,9 +51,9 @@ pub(crate) const PENDING: &str = concat!(
 SELECT m.conversation_id, m.id, m.seq, m.attempts, m.attempts_before, m.instance, m.route, m.chat_id, m.is_group,
        m.text, m.received_at, m.replayed_at, ",
     now!(),
-    " AS now, m.trace, m.budget, m.profile_id,
+    " AS now, m.trace, m.budget, m.urgent, m.heard, m.interrupted, m.seq <= c.join_until AS to_join, m.profile_id,
        p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,
-       t.id AS turn_id, t.attempt AS turn_attempt, t.run, t.run_seq, t.agent_conversation AS turn_conversation,
+       t.id AS turn_id, t.messages AS turn_messages, t.attempt AS turn_attempt, t.run, t.run_seq, t.agent_conversation AS turn_conversation,
        t.started_at, ",
     if_any_hold!(kept_back!(lite, "m", "p.user_id", "c.agent", now!()), "FALSE"),
     " AS kept_back
@@ -134,7 +135,7 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[ClaimRequest]) -> 
     write(conn, TAKE, takes).await?;
     append(conn, &events).await?;
     let keys: Vec<(Uuid, i64)> = held.iter().map(|row| (row.id, row.epoch + 1)).collect();
-    let (mut pages, given_up) = pages(conn, &keys).await?;
+    let (mut pages, given_up) = pages(conn, &keys, PENDING_PAGE).await?;
     let claimed =
         |row: Row| (row.n, if given_up.contains(&row.id) { Ok(Claimed::Idle) } else { pages.fill(row.lease()) });
     answers.extend(held.into_iter().map(claimed));
@@ -143,11 +144,15 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[ClaimRequest]) -> 
 
 /// What may be begun in held conversations. What is kept back by a hold is set aside first, and the conversations that
 /// had nothing else are given up.
-async fn pages(conn: &mut SqliteConnection, held: &[(Uuid, i64)]) -> Result<(Pages, Vec<Uuid>), StoreError> {
+async fn pages(
+    conn: &mut SqliteConnection,
+    held: &[(Uuid, i64)],
+    at_most: u32,
+) -> Result<(Pages, Vec<Uuid>), StoreError> {
     if held.is_empty() {
         return Ok((Pages::default(), Vec::new()));
     }
-    let pages = Pages::of(pending_rows(conn, held).await?);
+    let pages = Pages::of(pending_rows(conn, held, at_most).await?);
     let kept_back = pages.kept_back();
     if kept_back.is_empty() {
         return Ok((pages, Vec::new()));
@@ -158,14 +163,18 @@ async fn pages(conn: &mut SqliteConnection, held: &[(Uuid, i64)]) -> Result<(Pag
             given_up.push(*conversation);
         }
     }
-    let mut pages = Pages::of(pending_rows(conn, held).await?);
+    let mut pages = Pages::of(pending_rows(conn, held, at_most).await?);
     pages.cut();
     Ok((pages, given_up))
 }
 
-async fn pending_rows(conn: &mut SqliteConnection, held: &[(Uuid, i64)]) -> Result<Vec<PendingRow>, StoreError> {
+async fn pending_rows(
+    conn: &mut SqliteConnection,
+    held: &[(Uuid, i64)],
+    at_most: u32,
+) -> Result<Vec<PendingRow>, StoreError> {
     let keys = batch(held, |(id, epoch)| json!({"id": hex(*id), "epoch": epoch}));
-    Ok(sqlx::query_as(PENDING).bind(keys).bind(i64::from(PENDING_PAGE)).fetch_all(conn).await?)
+    Ok(sqlx::query_as(PENDING).bind(keys).bind(i64::from(at_most)).fetch_all(conn).await?)
 }
 
 pub(crate) async fn pending(
@@ -173,6 +182,15 @@ pub(crate) async fn pending(
     items: &[(ConversationId, i64)],
 ) -> Result<Vec<Each<Vec<PendingMessage>>>, StoreError> {
     let held: Vec<(Uuid, i64)> = items.iter().map(|(conversation, epoch)| (conversation.0, *epoch)).collect();
-    let (mut pages, _) = pages(conn, &held).await?;
+    let (mut pages, _) = pages(conn, &held, PENDING_PAGE).await?;
     Ok(items.iter().map(|(conversation, _)| pages.take(conversation.0)).collect())
+}
+
+/// A longer page of one conversation.
+pub(crate) async fn gather(
+    conn: &mut SqliteConnection,
+    (conversation, epoch, at_most): (ConversationId, i64, u32),
+) -> Result<Vec<PendingMessage>, StoreError> {
+    let (mut pages, _) = pages(conn, &[(conversation.0, epoch)], at_most).await?;
+    pages.take(conversation.0)
 }

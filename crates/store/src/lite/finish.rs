@@ -16,7 +16,7 @@ use crate::{
 
 pub(crate) const LOOK: &str = "-- finish: look
 SELECT j.key + 1 AS n, c.owner, c.tail, m.state AS was, m.seq, m.instance, m.profile_id, m.chat_id, m.attempts, t.id AS open,
-       m.seq > c.head AND m.state IN ('received', 'processing') AND NOT EXISTS (
+       COALESCE(m.stopping, FALSE) AS stopping, m.seq > c.head AND NOT m.stopping AND m.state IN ('received', 'processing') AND NOT EXISTS (
            SELECT 1 FROM messages e
            WHERE e.conversation_id = c.id AND e.seq > c.head AND e.seq < m.seq
              AND e.state IN ('received', 'processing')) AS first
@@ -71,6 +71,7 @@ struct Look {
     chat_id: Option<String>,
     attempts: Option<i64>,
     open: Option<Uuid>,
+    stopping: bool,
     first: Option<bool>,
 }
 
@@ -131,7 +132,7 @@ pub(crate) async fn run(
             parked.extend(look.parked(ending, now));
             answers.push((look.n, Ok(ending.done(look.released(ending), now))));
         } else {
-            answers.push((look.n, Err(ending.refusal(look.was.as_deref(), look.open))));
+            answers.push((look.n, Err(ending.refusal(look.was.as_deref(), look.open, look.stopping))));
         }
     }
     let only = |field: &str| rows.iter().filter(|row| !row[field].is_null()).cloned().collect::<Vec<_>>();

@@ -21,7 +21,9 @@ pub(crate) const NOW: &str = concat!("-- ingest: now\nSELECT ", now!(), ", EXIST
 pub(crate) const SEEN: &str = "-- ingest: events seen before
 SELECT j.key + 1, m.id
 FROM json_each($1) j
-JOIN messages m ON m.instance = j.value ->> 'instance' AND m.event_id = j.value ->> 'event'";
+JOIN messages m ON m.instance = j.value ->> 'instance' AND m.event_id = j.value ->> 'event'
+UNION ALL
+SELECT j.key + 1, g.message_id FROM json_each($1) j JOIN past_messages g ON g.key = unhex(j.value ->> 'key')";
 
 pub(crate) const PROFILES: &str = "-- ingest: known people
 SELECT j.key AS k, x.id, x.user_id, x.username, x.display_name, x.metadata, x.last_active
@@ -54,11 +56,11 @@ RETURNING id, tail";
 
 pub(crate) const MESSAGE: &str = "-- ingest: messages
 INSERT INTO messages (id, instance, event_id, platform, conversation_id, seq, profile_id, route, chat_id,
-                      is_group, text, attributes, trace, budget, state, received_at)
+                      is_group, text, attributes, trace, budget, urgent, state, received_at)
 SELECT unhex(value ->> 'id'), value ->> 'instance', value ->> 'event', value ->> 'platform',
        unhex(value ->> 'conversation'), value ->> 'seq', unhex(value ->> 'profile'), value ->> 'route',
        value ->> 'chat', value ->> 'is_group', value ->> 'text', value ->> 'attributes', value ->> 'trace',
-       value ->> 'budget', 'received', value ->> 'now'
+       value ->> 'budget', value ->> 'urgent', 'received', value ->> 'now'
 FROM json_each($1)";
 
 pub(crate) const OWE: &str = "-- owed wakes
@@ -102,8 +104,10 @@ async fn known_people(conn: &mut SqliteConnection, people: &[Person<'_>]) -> Res
 }
 
 async fn seen_events(conn: &mut SqliteConnection, entries: &[Entry<'_>]) -> Result<HashMap<i64, Uuid>, StoreError> {
-    let events =
-        batch(entries, |e| json!({"instance": e.message.instance.as_str(), "event": e.message.incoming.event_id}));
+    let events = batch(
+        entries,
+        |e| json!({"instance": e.message.instance.as_str(), "event": e.message.incoming.event_id, "key": hex(e.event_key)}),
+    );
     let seen: Vec<(i64, Uuid)> = sqlx::query_as(SEEN).bind(events).fetch_all(conn).await?;
     Ok(seen.into_iter().collect())
 }
@@ -189,7 +193,7 @@ async fn store(
             "profile": profiles.get(&entry.person).copied().map(hex), "route": message.route,
             "chat": message.incoming.chat_id, "is_group": message.incoming.is_group, "text": message.incoming.text,
             "attributes": message.incoming.attributes.to_string(), "trace": message.trace.to_string(),
-            "budget": entry.budget_text(),
+            "budget": entry.budget_text(), "urgent": message.incoming.urgent,
             "outbox": hex(entry.outbox.0), "now": now,
         })
     };

@@ -6,7 +6,7 @@ use sqlx::{SqliteConnection, types::Uuid};
 
 use super::{batch, hex, now_micros, write};
 use crate::{
-    Fenced, Park, Parked, StoreError, Unpark,
+    Fenced, Park, StoreError, Unpark,
     journal::{Event, append},
     operation::{Each, in_order, index},
 };
@@ -20,7 +20,8 @@ JOIN conversations c
 pub(crate) const PARK: &str = "-- park
 UPDATE conversations
 SET owner = NULL, lease_until = 0, not_before = j.value ->> 'due', wake_at = j.value ->> 'due',
-    parked = j.value ->> 'what_for'
+    parked = j.value ->> 'what_for',
+    window_until = CASE WHEN j.value ->> 'what_for' IS NULL THEN j.value ->> 'due' ELSE window_until END
 FROM json_each($1) j WHERE conversations.id = unhex(j.value ->> 'conversation')";
 
 pub(crate) const TELL: &str = "-- park: messages
@@ -39,8 +40,8 @@ pub(crate) async fn park(
         let Some(item) = index(*n).and_then(|n| items.get(n)) else { continue };
         let due = item.until.micros().max(now.saturating_add(micros(item.delay)));
         let (class, reason) = (item.why.class.as_str(), &item.why.reason);
-        rows.push(json!({"conversation": hex(item.conversation.0), "due": due, "what_for": item.what_for.as_str()}));
-        if item.what_for != Parked::Slot {
+        rows.push(json!({"conversation": hex(item.conversation.0), "due": due, "what_for": item.what_for.column()}));
+        if item.what_for.is_trouble() {
             told.push(json!({"message": hex(item.message.0), "class": class, "reason": reason}));
         }
         let event = Event::new(EventKind::Parked, now).message(item.message.0).conversation(item.conversation.0);

@@ -84,20 +84,22 @@ fn done(attempts: Option<i64>, refusal: impl FnOnce() -> StoreError) -> Each<Fen
 }
 
 pub(crate) const LOOK_RESUME: &str = "-- resume turn: look
-SELECT j.key + 1, lower(hex(m.id)), m.attempts + NOT t.handed_over
+SELECT j.key + 1, lower(hex(m.id)), m.attempts + NOT t.handed_over, m.id = t.message_id
 FROM json_each($1) j
 JOIN conversations c
     ON c.id = unhex(j.value ->> 'conversation') AND c.epoch = j.value ->> 'epoch' AND c.owner IS NOT NULL
 LEFT JOIN turns t ON t.id = unhex(j.value ->> 'turn') AND t.conversation_id = c.id AND t.state = 'started'
-LEFT JOIN messages m ON m.id = t.message_id AND m.state = 'processing'";
+LEFT JOIN turn_messages s ON s.turn_id = t.id
+LEFT JOIN messages m ON m.id = COALESCE(s.message_id, t.message_id) AND m.state = 'processing'";
 
 /// Before the next one overwrites it.
 pub(crate) const RESUMED: &str = "-- resume turn: journal
 INSERT INTO events (at, kind, message_id, actor, epoch, detail)
-SELECT j.value ->> 'now', 'turn_resumed', t.message_id, j.value ->> 'worker', j.value ->> 'epoch',
+SELECT j.value ->> 'now', 'turn_resumed', COALESCE(s.message_id, t.message_id), j.value ->> 'worker', j.value ->> 'epoch',
        json_object('turn', j.value ->> 'name', 'from', t.worker, 'from_epoch', t.epoch,
                    'handed_over', json(iif(t.handed_over, 'true', 'false')))
-FROM json_each($1) j CROSS JOIN turns t ON t.id = unhex(j.value ->> 'turn')";
+FROM json_each($1) j CROSS JOIN turns t ON t.id = unhex(j.value ->> 'turn')
+LEFT JOIN turn_messages s ON s.turn_id = t.id";
 
 pub(crate) const RESUME: &str = "-- resume turn
 UPDATE turns SET epoch = j.value ->> 'epoch', worker = j.value ->> 'worker', handed_over = 0
@@ -110,20 +112,25 @@ pub(crate) async fn resume(
     let now = now_micros(conn).await?;
     let wishes =
         batch(items, |i| json!({"turn": hex(i.turn.0), "conversation": hex(i.conversation.0), "epoch": i.epoch}));
-    let looks: Vec<(i64, Option<String>, Option<i64>)> =
+    let looks: Vec<(i64, Option<String>, Option<i64>, Option<bool>)> =
         sqlx::query_as(LOOK_RESUME).bind(wishes).fetch_all(&mut *conn).await?;
     let mut rows = Vec::new();
-    for (n, message, attempts) in &looks {
+    let mut turns = Vec::new();
+    for (n, message, attempts, first) in &looks {
         let Some(item) = index(*n).and_then(|n| items.get(n)) else { continue };
         if attempts.is_some() {
-            rows.push(json!({"turn": hex(item.turn.0), "name": item.turn, "message": message, "attempts": attempts,
-                             "epoch": item.epoch, "worker": item.worker.as_str(), "now": now}));
+            rows.push(json!({"message": message, "attempts": attempts}));
+        }
+        if attempts.is_some() && *first == Some(true) {
+            turns.push(json!({"turn": hex(item.turn.0), "name": item.turn, "epoch": item.epoch,
+                              "worker": item.worker.as_str(), "now": now}));
         }
     }
-    write(conn, COUNT, rows.clone()).await?;
-    write(conn, RESUMED, rows.clone()).await?;
-    write(conn, RESUME, rows).await?;
-    let answers = looks.into_iter().map(|(n, _, attempts)| (n, done(attempts, || not_open("the turn to resume"))));
+    write(conn, COUNT, rows).await?;
+    write(conn, RESUMED, turns.clone()).await?;
+    write(conn, RESUME, turns).await?;
+    let firsts = looks.into_iter().filter(|(.., first)| *first != Some(false));
+    let answers = firsts.map(|(n, _, attempts, _)| (n, done(attempts, || not_open("the turn to resume"))));
     Ok(in_order(items.len(), answers, || Ok(Fenced::LeaseLost)))
 }
 
@@ -136,11 +143,12 @@ JOIN conversations c ON c.id = t.conversation_id AND c.epoch = j.value ->> 'epoc
 /// Before the next one makes it old news.
 pub(crate) const RUN_KNOWN: &str = "-- record run: journal
 INSERT INTO events (at, kind, message_id, actor, epoch, detail)
-SELECT j.value ->> 'now', 'run_known', t.message_id, c.owner, j.value ->> 'epoch',
+SELECT j.value ->> 'now', 'run_known', COALESCE(s.message_id, t.message_id), c.owner, j.value ->> 'epoch',
        json_object('turn', j.value ->> 'name', 'run', j.value ->> 'run')
 FROM json_each($1) j
 CROSS JOIN turns t ON t.id = unhex(j.value ->> 'turn') AND t.run IS NOT j.value ->> 'run'
-CROSS JOIN conversations c ON c.id = t.conversation_id";
+CROSS JOIN conversations c ON c.id = t.conversation_id
+LEFT JOIN turn_messages s ON s.turn_id = t.id";
 
 pub(crate) const RUN: &str = "-- record run
 UPDATE turns SET run = j.value ->> 'run' FROM json_each($1) j WHERE turns.id = unhex(j.value ->> 'turn')";

@@ -31,7 +31,7 @@ wanted AS MATERIALIZED (
     SELECT l.*, held_until,
            CASE WHEN l.head = l.tail THEN 'idle'
                 WHEN l.owner IS NOT NULL AND l.lease_until > clock.now THEN 'busy'
-                WHEN l.not_before > clock.now THEN 'parked'
+                WHEN l.not_before > clock.now AND l.not_before <> l.window_until THEN 'parked'
                 WHEN row_number() OVER (PARTITION BY l.id ORDER BY l.n) > 1 THEN 'busy'
                 WHEN held_until IS NOT NULL AND NOT begun THEN 'on_hold'
                 ELSE 'held' END AS verdict
@@ -60,8 +60,8 @@ SELECT n, verdict, id, epoch + 1 AS epoch, agent, agent_conversation, not_before
 
 pub(crate) const PENDING: &str = concat!(
     "-- pending
-SELECT m.*, now, user_id, p.platform, platform_user_id, username, display_name, metadata,
-       t.id AS turn_id, t.attempt AS turn_attempt, t.run, t.run_seq, t.agent_conversation AS turn_conversation,
+SELECT m.*, m.seq <= c.join_until AS to_join, now, user_id, p.platform, platform_user_id, username, display_name, metadata,
+       t.id AS turn_id, t.messages AS turn_messages, t.attempt AS turn_attempt, t.run, t.run_seq, t.agent_conversation AS turn_conversation,
        t.started_at, ",
     if_any_hold!(kept_back!(pg, "m", "p.user_id", "c.agent", "clock.now"), "FALSE"),
     " AS kept_back
@@ -70,7 +70,7 @@ CROSS JOIN unnest($1::uuid[], $2::bigint[]) AS l (id, epoch)
 JOIN conversations c ON c.id = l.id AND c.epoch = l.epoch AND c.owner IS NOT NULL
 CROSS JOIN LATERAL (
     SELECT conversation_id, id, seq, state, attempts, attempts_before, instance, route, chat_id, is_group, text, received_at,
-           replayed_at, trace, budget, profile_id
+           replayed_at, trace, budget, urgent, heard, interrupted, profile_id
     FROM messages
     WHERE conversation_id = c.id AND seq > c.head AND state IN ('received', 'processing')
     ORDER BY seq LIMIT $3
@@ -103,7 +103,7 @@ pub(crate) async fn run(conn: &mut PgConnection, items: &[ClaimRequest]) -> Resu
         .await?;
     let held: Vec<(Uuid, i64)> =
         rows.iter().filter(|row| row.verdict == "held").map(|row| (row.id, row.epoch)).collect();
-    let (mut pages, given_up) = pages(conn, &held).await?;
+    let (mut pages, given_up) = pages(conn, &held, PENDING_PAGE).await?;
     let claimed =
         |row: Row| (row.n, if given_up.contains(&row.id) { Ok(Claimed::Idle) } else { claimed(row, &mut pages) });
     let answers: Vec<_> = rows.into_iter().map(claimed).collect();
@@ -129,11 +129,11 @@ fn claimed(row: Row, pages: &mut Pages) -> Each<Claimed> {
 
 /// What may be begun in held conversations. What is kept back by a hold is set aside first, and the conversations that
 /// had nothing else are given up.
-async fn pages(conn: &mut PgConnection, held: &[(Uuid, i64)]) -> Result<(Pages, Vec<Uuid>), StoreError> {
+async fn pages(conn: &mut PgConnection, held: &[(Uuid, i64)], at_most: u32) -> Result<(Pages, Vec<Uuid>), StoreError> {
     if held.is_empty() {
         return Ok((Pages::default(), Vec::new()));
     }
-    let pages = Pages::of(pending_rows(conn, held).await?);
+    let pages = Pages::of(pending_rows(conn, held, at_most).await?);
     let kept_back = pages.kept_back();
     if kept_back.is_empty() {
         return Ok((pages, Vec::new()));
@@ -146,16 +146,20 @@ async fn pages(conn: &mut PgConnection, held: &[(Uuid, i64)]) -> Result<(Pages, 
         }
         tx.commit().await?;
     }
-    let mut pages = Pages::of(pending_rows(conn, held).await?);
+    let mut pages = Pages::of(pending_rows(conn, held, at_most).await?);
     pages.cut();
     Ok((pages, given_up))
 }
 
-async fn pending_rows(conn: &mut PgConnection, held: &[(Uuid, i64)]) -> Result<Vec<PendingRow>, StoreError> {
+async fn pending_rows(
+    conn: &mut PgConnection,
+    held: &[(Uuid, i64)],
+    at_most: u32,
+) -> Result<Vec<PendingRow>, StoreError> {
     Ok(sqlx::query_as(PENDING)
         .bind(column(held, |held| held.0))
         .bind(column(held, |held| held.1))
-        .bind(i64::from(PENDING_PAGE))
+        .bind(i64::from(at_most))
         .fetch_all(conn)
         .await?)
 }
@@ -165,6 +169,15 @@ pub(crate) async fn pending(
     items: &[(ConversationId, i64)],
 ) -> Result<Vec<Each<Vec<PendingMessage>>>, StoreError> {
     let held: Vec<(Uuid, i64)> = items.iter().map(|(conversation, epoch)| (conversation.0, *epoch)).collect();
-    let (mut pages, _) = pages(conn, &held).await?;
+    let (mut pages, _) = pages(conn, &held, PENDING_PAGE).await?;
     Ok(held.iter().map(|(conversation, _)| pages.take(*conversation)).collect())
+}
+
+/// A longer page of one conversation.
+pub(crate) async fn gather(
+    conn: &mut PgConnection,
+    (conversation, epoch, at_most): (ConversationId, i64, u32),
+) -> Result<Vec<PendingMessage>, StoreError> {
+    let (mut pages, _) = pages(conn, &[(conversation.0, epoch)], at_most).await?;
+    pages.take(conversation.0)
 }

@@ -31,7 +31,7 @@ input AS MATERIALIZED (
     SET state = l.message_state, class = l.class, reason = l.reason,
         finished_at = CASE WHEN l.message_state <> 'received' THEN now END
     FROM locked l, clock
-    WHERE m.id = l.message_id
+    WHERE m.id = l.message_id AND NOT m.stopping
       AND l.turn_id IS NOT DISTINCT FROM (
           SELECT t.id FROM turns t WHERE t.message_id = l.message_id AND t.state IS NOT DISTINCT FROM 'started')
       AND m.id = (
@@ -81,7 +81,7 @@ UNION ALL
 SELECT n, released, now FROM ended, clock";
 
 pub(crate) const REFUSED: &str = "-- finish: refused
-SELECT m.state, t.id
+SELECT m.state, t.id, m.stopping
 FROM messages m LEFT JOIN turns t ON t.message_id = m.id AND t.state IS NOT DISTINCT FROM 'started'
 WHERE m.id = $1 AND m.conversation_id = $2";
 
@@ -129,11 +129,11 @@ pub(crate) async fn run(conn: &mut PgConnection, items: &[Finish]) -> Result<Vec
 }
 
 async fn refusal(conn: &mut PgConnection, ending: &Ending<'_>) -> Result<StoreError, StoreError> {
-    let found: Option<(String, Option<Uuid>)> = sqlx::query_as(REFUSED)
+    let found: Option<(String, Option<Uuid>, bool)> = sqlx::query_as(REFUSED)
         .bind(ending.finish.message.0)
         .bind(ending.finish.conversation.0)
         .fetch_optional(conn)
         .await?;
-    let (was, open) = found.unzip();
-    Ok(ending.refusal(was.as_deref(), open.flatten()))
+    let (was, open, stopping) = found.map_or((None, None, false), |(was, open, stopping)| (Some(was), open, stopping));
+    Ok(ending.refusal(was.as_deref(), open, stopping))
 }

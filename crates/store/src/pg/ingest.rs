@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const INGEST: &str = "-- ingest
 WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
 input AS MATERIALIZED (
-    SELECT i.*, m.id AS seen, x.id AS known_profile, x.user_id AS known_user,
+    SELECT i.*, COALESCE(m.id, g.message_id) AS seen, x.id AS known_profile, x.user_id AS known_user,
            x.id IS NULL
                OR i.username IS NOT NULL AND i.username IS DISTINCT FROM x.username
                OR i.display_name IS NOT NULL AND i.display_name IS DISTINCT FROM x.display_name
@@ -26,11 +26,14 @@ input AS MATERIALIZED (
     FROM clock
     CROSS JOIN unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
                       $9::boolean[], $10::text[], $11::text[], $12::text[], $13::uuid[], $14::uuid[], $15::uuid[],
-                      $16::uuid[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $25::text[])
+                      $16::uuid[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $25::text[],
+                      $26::boolean[], $27::uuid[])
         WITH ORDINALITY AS i (id, instance, event_id, conversation_id, agent, scope_key, route, chat_id,
                               is_group, text, attributes, trace, outbox_id, assumed_user, new_profile,
-                              new_user, platform, platform_user_id, username, display_name, metadata, budget, n)
+                              new_user, platform, platform_user_id, username, display_name, metadata, budget,
+                              urgent, event_key, n)
     LEFT JOIN messages m ON m.instance = i.instance AND m.event_id = i.event_id
+    LEFT JOIN past_messages g ON g.key = i.event_key
     LEFT JOIN profiles x ON x.platform = i.platform AND x.platform_user_id = i.platform_user_id
 ), written AS (
     INSERT INTO profiles AS x
@@ -75,9 +78,9 @@ input AS MATERIALIZED (
     RETURNING id, tail
 ), stored AS (
     INSERT INTO messages (id, instance, event_id, platform, conversation_id, seq, profile_id, route, chat_id,
-                          is_group, text, attributes, trace, budget, state, received_at)
+                          is_group, text, attributes, trace, budget, urgent, state, received_at)
     SELECT f.id, instance, event_id, platform, conversation_id, q.tail - places + place, profile_id, route, chat_id,
-           is_group, text, attributes::jsonb, trace, budget::jsonb, 'received', now
+           is_group, text, attributes::jsonb, trace, budget::jsonb, urgent, 'received', now
     FROM fresh f JOIN queued q ON q.id = f.conversation_id, clock
 ), owed AS (
     INSERT INTO outbox (id, kind, instance, message_id, conversation_id, created_at)
@@ -142,6 +145,8 @@ pub(crate) async fn run(conn: &mut PgConnection, items: &[NewMessage]) -> Result
         .bind(accept::WAKE_AFTER_MICROS)
         .bind(1_i32)
         .bind(column(&entries, |e| e.budget_text()))
+        .bind(column(&entries, |e| e.message.incoming.urgent))
+        .bind(column(&entries, |e| e.event_key))
         .fetch_all(conn)
         .await?;
     let answer = |row: Row| Some((row.n, Ok(entries.get(index(row.n)?)?.accepted(row.seen, row.at))));

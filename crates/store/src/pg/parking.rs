@@ -12,8 +12,8 @@ pub(crate) const PARK: &str = "-- park
 WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
 input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
-                         $8::text[])
-        WITH ORDINALITY AS i (conversation_id, epoch, message_id, what_for, until, delay, class, reason, n)
+                         $8::text[], $9::boolean[])
+        WITH ORDINALITY AS i (conversation_id, epoch, message_id, what_for, until, delay, class, reason, trouble, n)
 ), locked AS MATERIALIZED (
     SELECT i.*, c.owner, GREATEST(i.until, now + i.delay) AS due
     FROM clock CROSS JOIN input i
@@ -22,12 +22,13 @@ input AS MATERIALIZED (
     FOR UPDATE OF c
 ), waits AS (
     UPDATE conversations c
-    SET owner = NULL, lease_until = 0, not_before = l.due, wake_at = l.due, parked = l.what_for
+    SET owner = NULL, lease_until = 0, not_before = l.due, wake_at = l.due, parked = l.what_for,
+        window_until = CASE WHEN l.what_for IS NULL THEN l.due ELSE c.window_until END
     FROM locked l WHERE c.id = l.conversation_id
 ), told AS (
     UPDATE messages m SET class = l.class, reason = l.reason
     FROM locked l
-    WHERE m.id = l.message_id AND l.what_for <> 'slot' AND m.state IN ('received', 'processing')
+    WHERE m.id = l.message_id AND l.trouble AND m.state IN ('received', 'processing')
 ), journal AS (
     INSERT INTO events (at, kind, message_id, conversation_id, actor, epoch, detail)
     SELECT now, 'parked', message_id, conversation_id, owner, epoch,
@@ -41,11 +42,12 @@ pub(crate) async fn park(conn: &mut PgConnection, items: &[Park]) -> Result<Vec<
         .bind(column(items, |i| i.conversation.0))
         .bind(column(items, |i| i.epoch))
         .bind(column(items, |i| i.message.0))
-        .bind(column(items, |i| i.what_for.as_str()))
+        .bind(column(items, |i| i.what_for.column()))
         .bind(column(items, |i| i.until.micros()))
         .bind(column(items, |i| micros(i.delay)))
         .bind(column(items, |i| i.why.class.as_str()))
         .bind(column(items, |i| i.why.reason.as_str()))
+        .bind(column(items, |i| i.what_for.is_trouble()))
         .fetch_all(conn)
         .await?;
     let due = rows.into_iter().map(|(n, due)| (n, Ok(Fenced::Done(Timestamp(due)))));

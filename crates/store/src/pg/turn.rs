@@ -64,18 +64,23 @@ WITH input AS MATERIALIZED (
     FOR UPDATE OF t
 ), resumed AS (
     UPDATE turns t SET epoch = o.epoch, worker = o.worker, handed_over = false FROM open o WHERE t.id = o.id
+), said AS MATERIALIZED (
+    SELECT n, handed_over, message_id, true AS first FROM open
+    UNION ALL
+    SELECT o.n, o.handed_over, s.message_id, false
+    FROM open o JOIN turn_messages s ON s.turn_id = o.id AND s.message_id <> o.message_id
 ), counted AS (
-    UPDATE messages m SET attempts = m.attempts + CASE WHEN o.handed_over THEN 0 ELSE 1 END
-    FROM open o
-    WHERE m.id = o.message_id AND m.state = 'processing'
-    RETURNING o.n, m.attempts
+    UPDATE messages m SET attempts = m.attempts + CASE WHEN s.handed_over THEN 0 ELSE 1 END
+    FROM said s
+    WHERE m.id = s.message_id AND m.state = 'processing'
+    RETURNING s.n, s.first, m.attempts
 ), journal AS (
     INSERT INTO events (at, kind, message_id, actor, epoch, detail)
-    SELECT broca_now(), 'turn_resumed', message_id, worker, epoch,
-           jsonb_build_object('turn', id, 'from', was_worker, 'from_epoch', was_epoch, 'handed_over', handed_over)
-    FROM open
+    SELECT broca_now(), 'turn_resumed', s.message_id, worker, epoch,
+           jsonb_build_object('turn', id, 'from', was_worker, 'from_epoch', was_epoch, 'handed_over', o.handed_over)
+    FROM open o JOIN said s ON s.n = o.n
 )
-SELECT n, NULL::bigint FROM locked UNION ALL SELECT n, attempts FROM counted";
+SELECT n, NULL::bigint FROM locked UNION ALL SELECT n, attempts FROM counted WHERE first";
 
 pub(crate) const RUN: &str = "-- record run
 WITH locked AS MATERIALIZED (
@@ -90,8 +95,9 @@ WITH locked AS MATERIALIZED (
     RETURNING l.*
 ), journal AS (
     INSERT INTO events (at, kind, message_id, actor, epoch, detail)
-    SELECT broca_now(), 'run_known', message_id, owner, epoch, jsonb_build_object('turn', id, 'run', run)
-    FROM known
+    SELECT broca_now(), 'run_known', COALESCE(s.message_id, k.message_id), owner, epoch,
+           jsonb_build_object('turn', id, 'run', run)
+    FROM known k LEFT JOIN turn_messages s ON s.turn_id = k.id
     WHERE news
 )
 SELECT n, NULL::bigint FROM locked UNION ALL SELECT n, 1 FROM known";

@@ -2,13 +2,16 @@
 
 mod audit;
 mod audit_log;
+mod bursts;
 mod cancel;
 mod claim;
 mod crowd;
 mod dead_letters;
 mod delivery;
 mod duties;
+mod export;
 mod finish;
+mod forget;
 mod holds;
 mod holds_in_order;
 mod home;
@@ -16,8 +19,11 @@ mod ingest;
 mod journey;
 mod outage;
 mod pacing;
+mod people;
 mod reading;
 mod replay;
+mod retention;
+mod stops;
 mod targets;
 mod turns;
 mod walk;

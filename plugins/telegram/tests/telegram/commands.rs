@@ -61,7 +61,8 @@ async fn what_waits_is_told_and_taken_back() {
     scene.pipeline.end(first, MessageState::Processing, None);
     let status = scene.asked(in_private(ALICE, "/status")).await;
     assert!(status.starts_with("With the agent: 1.\nWaiting: 2, the oldest for "), "{status}");
-    let cancelled = "2 messages are taken back. What the agent works on cannot be stopped.";
+    let cancelled =
+        "2 messages are taken back. The agent is asked to stop what it works on; there will be no answer to it.";
     assert_eq!(scene.asked(in_private(ALICE, "/cancel")).await, cancelled);
     let waiting = scene.pipeline.seen().accepted.into_iter().filter(|message| message.state == MessageState::Received);
     assert_eq!(waiting.map(|message| message.incoming.text).collect::<Vec<_>>(), ["not hers"]);

@@ -56,6 +56,7 @@ fn waiting(pace: &Pace) -> Option<String> {
             broca_store::Parked::Endpoint => "its endpoint to answer",
             broca_store::Parked::Slot => "one of its turns to end",
             broca_store::Parked::Agent => "somebody to configure it",
+            broca_store::Parked::Window => "more messages to answer with it",
         };
         [parked.agent.clone(), parked.conversations.to_string(), what_for.to_owned(), soon(pace, parked.next)]
     };

@@ -1,0 +1,167 @@
+//! `broca users`: who wrote, and the deletion of all that is kept of one person.
+
+use broca_admin::{
+    holds,
+    users::{self, Conversations, Page, Shown},
+};
+use broca_core::{Timestamp, UserId, format::rfc3339};
+use broca_store::{Store, User, UserConversation, UserFilter};
+
+use super::{forget, letters::age};
+use crate::{
+    app::App,
+    failure::{Code, Failure},
+    output::table,
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// People, the newest first
+    List(ListArgs),
+    /// One of them, with their accounts and how much they wrote
+    Get(WhoArgs),
+    /// Changes what we call them; what a platform calls them is its own
+    Update(UpdateArgs),
+    /// The conversations that they wrote in, the latest first
+    Conversations(WhoArgs),
+    /// Deletes all that is kept of a person
+    Forget(forget::Args),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Those who have an account there, e.g. telegram
+    #[arg(long)]
+    platform: Option<String>,
+    /// Has this in a name, in any case; or is the platform's id
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// The next_cursor of the page before
+    #[arg(long)]
+    cursor: Option<UserId>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WhoArgs {
+    /// Our id of the person, or PLATFORM/ID
+    who: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpdateArgs {
+    /// Our id of the person, or PLATFORM/ID
+    who: String,
+    #[arg(long, value_name = "NAME")]
+    display_name: String,
+}
+
+pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
+    let store = app.store().await?;
+    store.check_migrated().await?;
+    match command {
+        Command::List(args) => list(app, &store, args).await,
+        Command::Get(args) => get(app, &store, &args.who).await,
+        Command::Update(args) => update(app, &store, args).await,
+        Command::Conversations(args) => conversations(app, &store, &args.who).await,
+        Command::Forget(args) => forget::run(app, &store, args).await,
+    }
+}
+
+async fn list(app: &App, store: &Store, args: &ListArgs) -> Result<(), Failure> {
+    let filter = UserFilter { platform: args.platform.clone(), name: args.name.clone() };
+    let page = users::list(store, &filter, args.cursor, args.limit).await?;
+    let now = store.now().await?;
+    app.output.result(&page, || rows(&page, now))
+}
+
+fn rows(page: &Page, now: Timestamp) -> String {
+    if page.items.is_empty() {
+        return "nobody".to_owned();
+    }
+    let row = |user: &User| {
+        [
+            user.id.to_string(),
+            user.display_name.clone().unwrap_or_default(),
+            accounts(user),
+            user.last_active.map(|at| age(now.since(at).as_secs())).unwrap_or_default(),
+        ]
+    };
+    let mut text = table(["user", "name", "accounts", "last wrote"], page.items.iter().map(row));
+    if let Some(cursor) = &page.next_cursor {
+        text.push_str(&format!("\nthere are more: --cursor {cursor}"));
+    }
+    text
+}
+
+fn accounts(user: &User) -> String {
+    let accounts = user.profiles.iter().map(|profile| format!("{}/{}", profile.platform, profile.platform_user_id));
+    accounts.collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn nobody(who: &str) -> Failure {
+    Failure::new(Code::NotFound, format!("nobody is known as '{who}'"))
+        .hint("`broca users list` has everybody who ever wrote and was not forgotten")
+}
+
+async fn get(app: &App, store: &Store, who: &str) -> Result<(), Failure> {
+    let id = holds::person(store, who).await?;
+    let shown = users::show(store, id).await?.ok_or_else(|| nobody(who))?;
+    app.output.result(&shown, || text(&shown))
+}
+
+fn text(Shown { user, messages, conversations }: &Shown) -> String {
+    let mut lines = vec![
+        format!("user           {}", user.id),
+        format!("name           {}", user.display_name.as_deref().unwrap_or("-")),
+        format!("since          {}", rfc3339(user.created_at)),
+    ];
+    for profile in &user.profiles {
+        let names = [profile.username.as_ref().map(|name| format!("@{name}")), profile.display_name.clone()];
+        let names: Vec<String> = names.into_iter().flatten().collect();
+        let (account, last) = (format!("{}/{}", profile.platform, profile.platform_user_id), profile.last_active);
+        lines.push(format!("account        {account} {} last wrote {}", names.join(" "), rfc3339(last)));
+    }
+    let states: Vec<String> = messages.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    lines.push(format!("messages       {}", if states.is_empty() { "none".to_owned() } else { states.join(", ") }));
+    lines.push(format!("conversations  {conversations}"));
+    lines.join("\n")
+}
+
+async fn update(app: &App, store: &Store, args: &UpdateArgs) -> Result<(), Failure> {
+    let id = holds::person(store, &args.who).await?;
+    if !store.rename_user(id, &args.display_name).await? {
+        return Err(nobody(&args.who));
+    }
+    get(app, store, &id.to_string()).await
+}
+
+async fn conversations(app: &App, store: &Store, who: &str) -> Result<(), Failure> {
+    let id = holds::person(store, who).await?;
+    if store.user(id).await?.is_none() {
+        return Err(nobody(who));
+    }
+    let found = users::conversations(store, id).await?;
+    app.output.result(&found, || conversation_rows(&found))
+}
+
+fn conversation_rows(found: &Conversations) -> String {
+    if found.items.is_empty() {
+        return "no message of theirs is kept".to_owned();
+    }
+    let row = |conversation: &UserConversation| {
+        [
+            conversation.id.to_string(),
+            conversation.agent.clone(),
+            conversation.scope.clone(),
+            conversation.messages.to_string(),
+            conversation.answers.to_string(),
+            conversation.pending.to_string(),
+            rfc3339(conversation.last_message_at),
+            conversation.agent_conversation.clone().unwrap_or_default(),
+        ]
+    };
+    let header = ["conversation", "agent", "scope", "messages", "answers", "pending", "last", "at the agent"];
+    table(header, found.items.iter().map(row))
+}

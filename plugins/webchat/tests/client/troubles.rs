@@ -1,0 +1,74 @@
+//! A bridge that is away, in a bad mood, or somebody else's.
+
+use broca_plugin::{HostError, PluginError, PluginState};
+use serde_json::json;
+
+use crate::{
+    bridge::Fault,
+    scene::{SESSION, Scene, UID},
+};
+
+fn degraded(state: &PluginState) -> bool {
+    matches!(state, PluginState::Degraded { .. })
+}
+
+#[tokio::test]
+async fn the_bridge_goes_and_comes_back() {
+    let mut scene = Scene::start().await;
+    scene.pipeline.until(|seen| seen.states.contains(&PluginState::Connected)).await;
+    scene.bridge.stop().await;
+    scene.pipeline.until(|seen| seen.states.last().is_some_and(degraded)).await;
+    let bridge = scene.bridge.start_again().await;
+    bridge.says(SESSION, UID, "are you there?");
+    scene.pipeline.until(|seen| seen.accepted.len() == 1 && seen.states.last() == Some(&PluginState::Connected)).await;
+    scene.hosted.take().unwrap().stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_told_and_nothing_goes_on() {
+    let mut scene = Scene::set(json!({"api_key": "api_of_another_bridge"})).await;
+    scene.run();
+    let ended = scene.hosted.take().unwrap().ends().await;
+    assert!(matches!(ended, Err(HostError::Plugin(PluginError::Credentials(_)))), "{ended:?}");
+    let states = scene.pipeline.seen().states;
+    let Some(PluginState::BadCredentials { detail }) = states.last() else { panic!("{states:?}") };
+    assert!(detail.contains("client.api_key") && !detail.contains("api_of_another_bridge"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_wrong_admin_key_costs_the_recovery_alone() {
+    let mut scene = Scene::set(json!({"admin_key": "no such key"})).await;
+    scene.bridge.says(SESSION, UID, "hello");
+    scene.run();
+    scene.until_accepted(1).await;
+}
+
+#[tokio::test]
+async fn limits_are_kept() {
+    let scene = Scene::start().await;
+    scene.pipeline.until(|seen| seen.states.contains(&PluginState::Connected)).await;
+    scene.bridge.fails("inbox", Fault::Limited(2));
+    let seen = scene.pipeline.until(|seen| seen.states.iter().any(degraded)).await;
+    let detail = seen.states.iter().find(|state| degraded(state)).unwrap().detail().unwrap().to_owned();
+    assert!(detail.contains("poll_interval_s"), "{detail}");
+    let calls = scene.bridge.books().calls.len();
+    scene.bridge.says(SESSION, UID, "hello");
+    let before = std::time::Instant::now();
+    scene.until_accepted(1).await;
+    assert!(before.elapsed() > std::time::Duration::from_millis(1500), "it was asked again too soon");
+    assert!(scene.bridge.books().calls.len() <= calls + 2);
+}
+
+#[tokio::test]
+async fn a_page_of_somebody_elses_is_no_bridge() {
+    let mut scene = Scene::set(json!({})).await;
+    for _ in 0..2 {
+        scene.bridge.fails("sessions", Fault::Html);
+    }
+    scene.bridge.says(SESSION, UID, "hello");
+    scene.run();
+    let seen = scene.pipeline.until(|seen| seen.states.iter().any(degraded)).await;
+    let detail = seen.states.iter().find(|state| degraded(state)).unwrap().detail().unwrap().to_owned();
+    assert!(detail.contains("client.api_url"), "{detail}");
+    scene.until_accepted(1).await;
+}
