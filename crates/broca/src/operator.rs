@@ -48,6 +48,7 @@ impl App {
             enabled: self.enabled_instances(),
             limits: settings.limits,
             max_age: self.longest_life(Duration::ZERO),
+            retention: settings.retention.policy(),
         }
     }
 

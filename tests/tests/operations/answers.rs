@@ -43,6 +43,11 @@ fn questions(prepared: &Prepared) -> Vec<(&'static str, Vec<&str>, Value)> {
         ("targets.list", vec!["targets", "list"], json!({})),
         ("hold.list", vec!["hold", "list", "--all"], json!({"all": true})),
         ("audit.list", vec!["audit", "list", "--limit", "3"], json!({"limit": 3})),
+        ("users.list", vec!["users", "list", "--platform", "demo"], json!({"platform": "demo", "limit": 50})),
+        ("users.show", vec!["users", "get", "demo/ann"], json!({"who": "demo/ann"})),
+        ("users.conversations", vec!["users", "conversations", "demo/ann"], json!({"who": "demo/ann"})),
+        ("retention.show", vec!["retention", "show"], json!({})),
+        ("retention.plan", vec!["retention", "run", "--dry-run"], json!({})),
         ("token.list", vec!["token", "list"], json!({})),
     ]
 }

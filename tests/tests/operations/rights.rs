@@ -20,6 +20,7 @@ fn would_work(prepared: &Prepared, name: &str) -> Value {
             json!({"ids": [hold]})
         }
         "token.add" => json!({"name": "more", "access": "admin"}),
+        "users.update" => json!({"who": "demo/ann", "display_name": "Anna"}),
         "token.revoke" => json!({"name": "reader"}),
         _ => json!({}),
     }

@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use broca_bus::{Bus, BusOptions};
 use broca_core::{Instance, Limits, route::Routes};
-use broca_store::{PlanItem, Store};
+use broca_store::{PlanItem, RetentionPolicy, Store};
 use tokio::sync::OnceCell;
 
 use super::OperationError;
 use crate::{replay::Today, status::Process};
 
 /// What the settings say of this deployment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Configured {
     pub routes: Arc<Routes>,
     /// The agents' names.
@@ -22,6 +22,8 @@ pub struct Configured {
     pub limits: Limits,
     /// How long a message may be under way; `None` is no limit.
     pub max_age: Option<Duration>,
+    /// How long things are kept.
+    pub retention: RetentionPolicy,
 }
 
 /// What runs on this machine.

@@ -18,11 +18,13 @@ mod messages;
 mod metrics;
 mod redaction;
 mod replays;
+mod retention;
 mod spoken;
 mod status;
 pub mod table;
 mod targets;
 pub mod tokens;
+mod users;
 mod which;
 
 use std::future::Future;
@@ -51,9 +53,11 @@ pub use self::{
     replays::{
         ApplyReplay, PlanReplay, PlannedReplay, PreviewReplay, ReplayNow, ReplayedNow, WhichApplied, WhichReplayed,
     },
+    retention::{PlanRetention, RemovedNow, RunRetention, ShowRetention, WhichRemoved, WhichRetention},
     spoken::{Moment, Span, duration},
     status::{ShowStatus, WhichStatus, Whole},
     targets::{ClearTargets, ListTargets, WhichCleared, WhichTargets},
+    users::{ListConversations, ListUsers, Renaming, ShowUser, UpdateUser, WhichPeople, WhichPerson},
     which::WhichMessage,
 };
 

@@ -7,6 +7,9 @@ const TEXTS: &[&str] = &["text", "was_text", "answer", "line", "contains"];
 /// The keys of secrets.
 const SECRETS: &[&str] = &["secret", "token", "password", "api_key", "confirm"];
 
+/// The keys that say who somebody is. Who is forgotten must not stay in the audit log; ids of ours stay, and name nobody then.
+const PERSONAL: &[&str] = &["who", "user", "username", "display_name", "platform_user_id"];
+
 /// Puts the lengths of texts into their places.
 pub fn without_texts(value: &mut Value) {
     hide(value, &|key| TEXTS.contains(&key));
@@ -14,7 +17,7 @@ pub fn without_texts(value: &mut Value) {
 
 /// What the audit log may have.
 pub(super) fn for_the_record(value: &mut Value) {
-    hide(value, &|key| TEXTS.contains(&key) || SECRETS.contains(&key));
+    hide(value, &|key| [TEXTS, SECRETS, PERSONAL].iter().any(|keys| keys.contains(&key)));
 }
 
 fn hide(value: &mut Value, hidden: &dyn Fn(&str) -> bool) {
@@ -53,7 +56,9 @@ mod tests {
         let mut secret = json!({"secret": "broca_1", "name": "ci"});
         without_texts(&mut secret);
         assert_eq!(secret["secret"], "broca_1");
+        secret["on"] = json!({"user": "telegram/7"});
         for_the_record(&mut secret);
+        assert_eq!(secret["on"]["user"], hidden(10));
         assert_eq!((secret["name"].as_str(), secret["secret"].as_str()), (Some("ci"), Some(hidden(7).as_str())));
     }
 }

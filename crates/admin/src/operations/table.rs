@@ -1,9 +1,10 @@
 //! The one list of operations. A new one is a file beside this one, and a line here.
 
 use super::{
-    AddHold, ApplyReplay, CancelMessage, CheckAll, ClearTargets, Entry, ExplainMessage, Facts, ListActs, ListHolds,
-    ListLetters, ListTargets, PlanReplay, PreviewReplay, PurgeLetters, ReleaseHolds, ReplayNow, ResolveLetters,
-    ShowLetter, ShowMessage, ShowMetrics, ShowStatus,
+    AddHold, ApplyReplay, CancelMessage, CheckAll, ClearTargets, Entry, ExplainMessage, Facts, ListActs,
+    ListConversations, ListHolds, ListLetters, ListTargets, ListUsers, PlanReplay, PlanRetention, PreviewReplay,
+    PurgeLetters, ReleaseHolds, ReplayNow, ResolveLetters, RunRetention, ShowLetter, ShowMessage, ShowMetrics,
+    ShowRetention, ShowStatus, ShowUser, UpdateUser,
     tokens::{AddToken, ListTokens, RevokeToken},
 };
 
@@ -27,6 +28,13 @@ pub static ALL: &[Entry] = &[
     Entry::of::<ListHolds>(),
     Entry::of::<AddHold>(),
     Entry::of::<ReleaseHolds>(),
+    Entry::of::<ListUsers>(),
+    Entry::of::<ShowUser>(),
+    Entry::of::<UpdateUser>(),
+    Entry::of::<ListConversations>(),
+    Entry::of::<ShowRetention>(),
+    Entry::of::<PlanRetention>(),
+    Entry::of::<RunRetention>(),
     Entry::of::<ListActs>(),
     Entry::of::<ListTokens>(),
     Entry::of::<AddToken>(),
@@ -41,6 +49,9 @@ pub static COMMANDS_ALONE: &[(&str, &str)] = &[
     ("plugin list", "it reads the settings file of the machine it runs on"),
     ("plugin schema", "it reads the settings file of the machine it runs on"),
     ("migrate", "until it ran, no server can answer"),
+    ("doctor", "it looks at this machine, too, and mends what no serving process may"),
+    ("users forget", "it cannot be taken back, may wait for turns, and speaks to the agents with their keys"),
+    ("export", "it writes files on the machine it runs on"),
     ("nats apply", "it needs rights at the broker that no serving process has"),
     ("config show", "it reads the settings file and the environment of the machine it runs on"),
     ("send", "it speaks as a person, through the socket of the terminal plugin"),
