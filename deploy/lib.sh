@@ -112,6 +112,37 @@ python_with_pip() {
   return 1
 }
 
+# The independent MCP client that the tests use, from PyPI.
+MCP_CLIENT_VERSION=2.3.0
+
+# Prints the path of a Python that has the package mcp, in a virtual environment of its own under target/tools.
+mcp_python() {
+  local own=$BROCA_ROOT/target/tools/mcp-$MCP_CLIENT_VERSION python draft
+  if [ -n "${BROCA_TEST_MCP_PYTHON:-}" ]; then
+    "$BROCA_TEST_MCP_PYTHON" -c 'import mcp' 2>/dev/null || fail "BROCA_TEST_MCP_PYTHON ($BROCA_TEST_MCP_PYTHON) has no package mcp" \
+      "unset it to have $MCP_CLIENT_VERSION fetched"
+    printf '%s\n' "$BROCA_TEST_MCP_PYTHON"
+    return
+  fi
+  if ! [ -x "$own/bin/python" ]; then
+    python=$(python_with_pip) || fail "no Python with pip, which the MCP client of the tests needs" \
+      "on Debian and Ubuntu: apt-get install -y python3-pip python3-venv"
+    say "fetching the MCP client mcp==$MCP_CLIENT_VERSION (PyPI)"
+    mkdir -p "$(dirname "$own")"
+    draft=$(mktemp -d "$(dirname "$own")/fetch.XXXXXX")
+    { "$python" -m venv "$draft" && "$draft/bin/python" -m pip install --quiet --disable-pip-version-check "mcp==$MCP_CLIENT_VERSION"; } >&2 || {
+      rm -rf "$draft"
+      fail "could not install mcp==$MCP_CLIENT_VERSION into a virtual environment" \
+        "check the network and pip's index settings; on Debian and Ubuntu: apt-get install -y python3-venv" \
+        "or set BROCA_TEST_MCP_PYTHON to a Python that has it"
+    }
+    # In one move, so that two runs side by side do not meet half of it; whoever comes second keeps the first one's.
+    mv -T "$draft" "$own" 2>/dev/null || rm -rf "$draft"
+  fi
+  "$own/bin/python" -c 'import mcp' || fail "the MCP client in $own does not work here" "remove that folder and run this again"
+  printf '%s\n' "$own/bin/python"
+}
+
 # Prints the folder with initdb and postgres of version 15 or newer: $BROCA_PG_BIN, Debian's newest, or on the PATH.
 postgres_bin() {
   local folder version

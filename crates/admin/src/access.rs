@@ -174,7 +174,7 @@ pub async fn approve(
     let selection = Selection::Messages { ids: vec![pairing.message_id], stage: Some(Stage::Turn) };
     let draft = replay::draft(store, today, &selection).await?;
     let plan = replay::keep(store, &draft, actor).await?;
-    let report = replay::apply(store, plan, actor, NonZeroU32::MIN, |_| {}).await?;
+    let report = replay::apply(store, plan, actor, NonZeroU32::MIN, None, |_| {}).await?;
     Ok(Approved { pairing, let_in: Some(report) })
 }
 

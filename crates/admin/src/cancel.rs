@@ -15,7 +15,7 @@ pub struct Cancel {
 }
 
 /// What became of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct CancelReport {
     pub message_id: MessageId,
     #[serde(flatten)]

@@ -4,7 +4,7 @@ use broca_store::{AuditLimits, Irregular, Irregularity, Store, StoreError};
 use serde::Serialize;
 
 /// How bad it is, as monitoring plugins count: the exit code is its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Severity {
@@ -16,7 +16,7 @@ pub enum Severity {
 }
 
 /// The whole answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Check {
     pub status: Severity,
     /// Rows that are neither over nor on their way. Zero, always.
@@ -25,7 +25,7 @@ pub struct Check {
 }
 
 /// Rows of one kind that should not be there.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Finding {
     pub kind: Irregularity,
     pub severity: Severity,

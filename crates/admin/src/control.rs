@@ -75,7 +75,7 @@ pub struct Order {
 }
 
 /// How an instance stands with its supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// By the settings, or by an operator: it does not start.

@@ -15,7 +15,7 @@ pub const AT_ONCE: usize = 10_000;
 /// Letters that are read at a time.
 const PAGE: u32 = 500;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Page {
     pub items: Vec<Letter>,
     /// Where the next page begins; nothing when this is the last one.
@@ -54,7 +54,7 @@ pub(crate) async fn all(store: &Store, filter: &LetterFilter) -> Result<(Vec<Let
 }
 
 /// One message with its dead letter.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Shown {
     /// `None` when the message is no dead letter, or none any more.
     pub letter: Option<Letter>,
@@ -92,7 +92,7 @@ pub enum Which {
     Letters(LetterFilter),
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, schemars::JsonSchema)]
 pub struct Resolved {
     pub resolved: Vec<MessageId>,
     pub skipped: Vec<Skipped>,
@@ -100,7 +100,7 @@ pub struct Resolved {
     pub more: bool,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Skipped {
     pub message_id: MessageId,
     pub reason: String,
@@ -137,7 +137,7 @@ pub async fn resolve(store: &Store, which: &Which, actor: &str, note: Option<&st
     Ok(done)
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Purged {
     /// Letters that have no copy in the broker any more.
     pub letters: u64,

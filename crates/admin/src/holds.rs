@@ -49,7 +49,7 @@ pub async fn list(store: &Store, over: bool) -> Result<Vec<Hold>, StoreError> {
 }
 
 /// What ending a hold came to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Released {
     pub hold: Hold,
     /// Messages that this call brought back to their queues. The workers bring back what it could not.

@@ -7,7 +7,7 @@ use broca_store::{
 use serde::Serialize;
 
 /// What `broca message show` prints.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Shown {
     #[serde(flatten)]
     pub message: MessageRecord,

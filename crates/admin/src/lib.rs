@@ -1,4 +1,5 @@
-//! What operators do, once: the command line, and later other front ends, are thin callers of these.
+//! What operators do, once. `operations` is the table of it: the command line, the HTTP server and the MCP server are
+//! thin callers of that; what stands beside it is what it calls.
 
 pub mod access;
 pub mod backlog;
@@ -15,6 +16,7 @@ pub mod janitor;
 pub mod journey;
 pub mod live;
 pub mod modes;
+pub mod operations;
 pub mod person;
 mod preview;
 pub mod replay;

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::live::{self, Edit, LiveError};
 
 /// One mode that holds instead of the configured one.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Held {
     pub of: String,
     pub mode: Mode,
@@ -24,7 +24,7 @@ pub struct Held {
 }
 
 /// The modes that hold instead of the configured ones.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ModesNow {
     pub revision: u64,
     pub modes: Vec<Held>,

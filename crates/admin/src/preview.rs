@@ -28,7 +28,7 @@ pub struct Today<'a> {
 }
 
 /// One item of a plan, as it is shown.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct PreviewItem {
     /// Its place in the plan, from 1.
     pub n: usize,
@@ -47,7 +47,7 @@ pub struct PreviewItem {
 }
 
 /// What goes out, and where.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Sent {
     pub route: String,
     pub agent: String,

@@ -59,7 +59,7 @@ pub enum ReplayError {
 }
 
 /// What a selection comes to, before anything moves.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Draft {
     pub summary: Summary,
     pub items: Vec<PreviewItem>,
@@ -71,7 +71,7 @@ pub struct Draft {
     asked: Value,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Summary {
     pub messages: usize,
     pub conversations: usize,
@@ -194,7 +194,7 @@ pub async fn keep(store: &Store, draft: &Draft, actor: &str) -> Result<PlanId, R
 }
 
 /// What became of a plan.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Report {
     pub plan: PlanId,
     pub items: usize,
@@ -210,7 +210,7 @@ pub struct Report {
     pub stopped: Option<String>,
 }
 
-/// Runs a plan, `per_second` items at most, and tells `seen` of each item that it dealt with. A run that is cut off
+/// Runs a plan, `per_second` items at most and `at_most` of them in this run, and tells `seen` of each item that it dealt with. A run that is cut off
 /// anywhere is gone on with by running the plan again.
 ///
 /// # Errors
@@ -220,6 +220,7 @@ pub async fn apply(
     plan: PlanId,
     actor: &str,
     per_second: NonZeroU32,
+    at_most: Option<u32>,
     mut seen: impl FnMut(&PlanItem),
 ) -> Result<Report, ReplayError> {
     let items = store.plan(plan).await?.ok_or(ReplayError::NoPlan(plan))?.items;
@@ -235,7 +236,7 @@ pub async fn apply(
     };
     let mut pace = interval(Duration::from_secs(1) / per_second.get());
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for _ in 0..at_most.unwrap_or(u32::MAX) {
         pace.tick().await;
         match store.replay_next(plan, actor).await {
             Ok(Replayed::Item(item)) => {
@@ -252,12 +253,12 @@ pub async fn apply(
             Ok(Replayed::Unknown) => return Err(ReplayError::NoPlan(plan)),
             Err(error) => {
                 report.stopped = Some(error.to_string());
-                let dealt_with = report.replayed + report.replayed_before + report.skipped.len();
-                report.left = report.items.saturating_sub(dealt_with);
                 break;
             }
         }
     }
+    let dealt_with = report.replayed + report.replayed_before + report.skipped.len();
+    report.left = report.items.saturating_sub(dealt_with);
     Ok(report)
 }
 

@@ -96,7 +96,7 @@ pub async fn run(store: &Store, policy: RetentionPolicy, removed: &mut Removed) 
 }
 
 /// What would go now. What hangs on a message goes with it, and is not counted here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Planned {
     pub messages: u64,
     /// Of the messages.
@@ -136,7 +136,7 @@ pub async fn plan(store: &Store, policy: &RetentionPolicy) -> Result<Planned, St
 }
 
 /// How long things are kept, and what is there.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Shown {
     pub policy: Policy,
     #[serde(flatten)]
@@ -145,7 +145,7 @@ pub struct Shown {
 }
 
 /// In days; nothing is for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Policy {
     pub messages_days: Option<u64>,
     pub dead_letters_days: Option<u64>,

@@ -3,12 +3,15 @@
 use broca_bus::{Bus, BusError};
 use broca_core::{Instance, subject};
 use broca_store::{Counts, Pace, Store, StoreError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::modes::{self, ModesNow};
+use crate::{
+    control::Standing,
+    modes::{self, ModesNow},
+};
 
 /// One look at everything.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Status {
     pub counts: Counts,
     /// Who works, and what keeps messages waiting.
@@ -19,8 +22,29 @@ pub struct Status {
     pub consumers: Vec<ConsumerLag>,
 }
 
+/// A process of a `broca up`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Process {
+    pub name: String,
+    /// Nothing between an end and the restart.
+    pub pid: Option<u32>,
+    /// It said that it works.
+    pub ready: bool,
+    pub restarts: u32,
+    /// Where it shows its metrics.
+    pub metrics: Option<String>,
+    /// Of a plugin: how it stands, and what is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// What a supervisor of another version says of it.
+    #[serde(flatten)]
+    pub more: serde_json::Map<String, serde_json::Value>,
+}
+
 /// The server that the connection stands to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Broker {
     pub name: String,
     pub version: String,
@@ -28,7 +52,7 @@ pub struct Broker {
 
 /// How far a consumer is behind. Wakes of conversations that are held are acked, so the workers' number is not the
 /// backlog; [`Counts::pending_conversations`] is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct ConsumerLag {
     pub stream: String,
     pub consumer: String,

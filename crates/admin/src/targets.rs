@@ -3,7 +3,7 @@
 use broca_store::{DeadTarget, Store, StoreError, TargetFilter};
 use serde::Serialize;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Targets {
     /// The latest first.
     pub items: Vec<DeadTarget>,
@@ -13,7 +13,7 @@ pub async fn list(store: &Store, filter: &TargetFilter) -> Result<Targets, Store
     Ok(Targets { items: store.dead_targets(filter).await? })
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Cleared {
     /// Targets that were dead until now.
     pub cleared: u64,

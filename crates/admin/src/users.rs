@@ -6,7 +6,7 @@ use broca_core::UserId;
 use broca_store::{Store, StoreError, User, UserConversation, UserFilter};
 use serde::Serialize;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Page {
     /// The newest first.
     pub items: Vec<User>,
@@ -23,7 +23,7 @@ pub async fn list(store: &Store, filter: &UserFilter, before: Option<UserId>, li
 }
 
 /// One person, with how much they wrote.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Shown {
     #[serde(flatten)]
     pub user: User,
@@ -39,7 +39,7 @@ pub async fn show(store: &Store, id: UserId) -> Result<Option<Shown>, StoreError
     Ok(Some(Shown { user, messages, conversations: store.conversations_of_user(id).await?.len() }))
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Conversations {
     /// The latest first.
     pub items: Vec<UserConversation>,

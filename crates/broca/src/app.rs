@@ -28,9 +28,17 @@ impl App {
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let output = Output { format: cli.global.format() };
     let shutdown = Shutdown::listen()?;
+    if let Some(name) = &cli.global.actor {
+        commands::letters::acts_as(name);
+    }
     // The scripted servers have no settings.
     if let Command::Rehearse(command) = &cli.command {
         return shutdown.guard(commands::rehearse::run(command, output, &shutdown)).await;
+    }
+    match &cli.command {
+        Command::Completions(args) => return commands::shell::completions(output, args),
+        Command::Man(args) => return commands::shell::man(output, args),
+        _ => {}
     }
     let env =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -47,6 +55,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             | Command::Plugin(commands::plugin::Command::Run(_) | commands::plugin::Command::Exec(_))
             | Command::Demo(_)
             | Command::Bench(_)
+            | Command::Api(_)
+            | Command::Mcp(_)
             | Command::Export(_)
     );
     if ends_itself {
@@ -63,7 +73,7 @@ fn start_log(config: &Loaded, command: &Command) -> Result<(), Failure> {
         matches!(command, commands::plugin::Command::Run(_) | commands::plugin::Command::Exec(_))
     };
     let stays = match command {
-        Command::Up(_) | Command::Worker(_) => true,
+        Command::Up(_) | Command::Worker(_) | Command::Api(_) => true,
         Command::Plugin(command) => runs(command),
         _ => false,
     };
@@ -82,6 +92,11 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Config(command) => commands::config::run(app, &command).await,
         Command::Mode(command) => commands::mode::run(app, &command).await,
         Command::Events(args) => commands::events::run(app, &args).await,
+        Command::Audit(command) => commands::audit::run(app, &command).await,
+        Command::Token(command) => commands::token::run(app, &command).await,
+        Command::Api(args) => commands::api::run(app, &args).await,
+        Command::Mcp(args) => commands::mcp::run(app, &args).await,
+        Command::Metrics(args) => commands::metrics::run(app, &args).await,
         Command::Check(args) => commands::check::run(app, &args).await,
         Command::Doctor(args) => commands::doctor::run(app, &args).await,
         Command::Status(args) => commands::status::run(app, &args).await,
@@ -103,7 +118,7 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Replay(args) => commands::replay::run(app, &args).await,
         Command::Demo(args) => commands::demo::run(app, &args).await,
         Command::Bench(args) => commands::bench::run(app, &args).await,
-        // Both were dealt with before there were settings.
-        Command::Rehearse(_) | Command::Tied(_) => Ok(()),
+        // These were dealt with before there were settings.
+        Command::Rehearse(_) | Command::Tied(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ use crate::{commands, config::Flag, output::Format};
     version,
     about = "Carries chat messages between platforms and Letta agents, durably",
     after_help = "Settings come from broca.toml, the environment (BROCA_…) and flags; `broca config show` prints them.\n\
+                  `broca --describe` tells every command as JSON.\n\
                   Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 conflict, 5 unauthorised, 6 unavailable or timeout, 7 partial."
 )]
 pub(crate) struct Cli {
@@ -46,6 +47,9 @@ pub(crate) struct Global {
     /// pretty or json, on standard error
     #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// Who acts, for the audit log [default: the user of this terminal]
+    #[arg(long, global = true, env = "BROCA_ACTOR", value_name = "NAME")]
+    pub(crate) actor: Option<String>,
     /// Results as JSON on standard output; the same as `--output json`
     #[arg(long, global = true)]
     json: bool,
@@ -124,6 +128,18 @@ pub(crate) enum Command {
     Mode(commands::mode::Command),
     /// What happens, as it happens
     Events(commands::events::Args),
+    /// What operators did: who, what, why, and what came of it
+    #[command(subcommand)]
+    Audit(commands::audit::Command),
+    /// Who may call the HTTP and MCP servers
+    #[command(subcommand)]
+    Token(commands::token::Command),
+    /// Serves what operators do over HTTP
+    Api(commands::api::Args),
+    /// Serves what operators do to MCP hosts
+    Mcp(commands::mcp::Args),
+    /// The numbers of the whole deployment
+    Metrics(commands::metrics::Args),
     /// People: who wrote, and the deletion of one person's data
     #[command(subcommand)]
     Users(commands::users::Command),
@@ -161,6 +177,10 @@ pub(crate) enum Command {
     Demo(commands::demo::Args),
     /// Measures throughput and latency on this machine
     Bench(commands::bench::Args),
+    /// Writes what completes commands in a shell
+    Completions(commands::shell::CompletionsArgs),
+    /// Writes manual pages
+    Man(commands::shell::ManArgs),
     /// Scripted servers for rehearsals
     #[command(subcommand, hide = true)]
     Rehearse(commands::rehearse::Command),

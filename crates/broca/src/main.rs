@@ -8,10 +8,13 @@ mod config;
 mod embedded;
 mod failure;
 mod manager;
+mod mcp;
 mod monitoring;
+mod operator;
 mod output;
 mod plugins;
 mod run_file;
+mod serving;
 mod shutdown;
 mod supervisor;
 mod telemetry;
@@ -34,6 +37,13 @@ const UNKNOWN: u8 = 3;
 const THREADS_GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == commands::describe::FLAG) {
+        let output = Output { format: Format::Json };
+        return match commands::describe::run(output) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.exit_code(),
+        };
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error),
@@ -75,14 +85,11 @@ fn report(failure: &Failure, output: Output) {
 
 /// Help and version are no failures; a wrong command line is, with exit code 2.
 fn not_understood(error: &clap::Error) -> ExitCode {
-    let asked_for_json = std::env::args().any(|arg| matches!(arg.as_str(), "--json" | "--output=json" | "-ojson"))
-        || std::env::args()
-            .zip(std::env::args().skip(1))
-            .any(|(a, b)| matches!(a.as_str(), "-o" | "--output") && b == "json");
-    if error.use_stderr() && asked_for_json {
+    let words: Vec<String> = std::env::args().collect();
+    if let Some(format) = Format::asked_for(&words).filter(|_| error.use_stderr()) {
         let text = error.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        report(&Failure::new(Code::Usage, message).hint("see `broca --help`"), Output { format: Format::Json });
+        report(&Failure::new(Code::Usage, message).hint("see `broca --help`"), Output { format });
     } else if let Err(error) = error.print() {
         eprintln!("error: {error}");
     }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 
@@ -11,6 +12,24 @@ pub(crate) enum Format {
     #[default]
     Table,
     Json,
+    /// One line for each item of a list, or one for the whole
+    Ndjson,
+}
+
+impl Format {
+    /// What a command line that is not understood asks for, where that is JSON of some kind.
+    pub(crate) fn asked_for(words: &[String]) -> Option<Self> {
+        let named = |name: &str| match name {
+            "json" => Some(Self::Json),
+            "ndjson" => Some(Self::Ndjson),
+            _ => None,
+        };
+        words.iter().enumerate().find_map(|(at, word)| match word.as_str() {
+            "--json" => Some(Self::Json),
+            "-o" | "--output" => named(words.get(at + 1)?),
+            word => named(word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o"))?),
+        })
+    }
 }
 
 /// Writes the results of a command.
@@ -21,7 +40,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn is_json(self) -> bool {
-        self.format == Format::Json
+        self.format != Format::Table
     }
 
     /// Writes `value` as JSON, or `text` for people.
@@ -30,8 +49,20 @@ impl Output {
     }
 
     pub(crate) fn json<T: Serialize>(self, value: &T) -> Result<(), Failure> {
+        if self.format == Format::Ndjson {
+            return self.lines(&serde_json::to_value(value).map_err(anyhow::Error::from)?);
+        }
         let text = serde_json::to_string_pretty(value).map_err(anyhow::Error::from)?;
         self.text(&text)
+    }
+
+    /// A list as its items, and then whatever stands beside them, such as where the next page begins.
+    fn lines(self, value: &Value) -> Result<(), Failure> {
+        let Some(items) = value.get("items").and_then(Value::as_array) else { return self.json_line(value) };
+        items.iter().try_for_each(|item| self.json_line(item))?;
+        let beside = value.as_object().into_iter().flatten().filter(|(key, field)| *key != "items" && !field.is_null());
+        let beside: Map<String, Value> = beside.map(|(key, field)| (key.clone(), field.clone())).collect();
+        if beside.is_empty() { Ok(()) } else { self.json_line(&beside) }
     }
 
     /// One of several results that are written as they come.
@@ -70,6 +101,17 @@ pub(crate) fn pairs<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_answered_as_it_asked() {
+        let asked = |line: &str| Format::asked_for(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(asked("broca dlq --json x"), Some(Format::Json));
+        for line in ["broca -o ndjson x", "broca --output=ndjson x", "broca -ondjson", "broca --output ndjson"] {
+            assert_eq!(asked(line), Some(Format::Ndjson), "{line}");
+        }
+        assert_eq!(asked("broca -o table x"), None);
+        assert_eq!(asked("broca x -o"), None);
+    }
 
     #[test]
     fn columns_are_aligned_and_lines_end_with_their_text() {

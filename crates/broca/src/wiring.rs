@@ -5,16 +5,15 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use broca_admin::{
     janitor::JanitorOptions,
     modes::{self, ModesNow},
-    status::StatusError,
 };
-use broca_bus::{Auth, Bus, BusError, BusOptions};
+use broca_bus::{Auth, Bus, BusOptions};
 use broca_core::{Instance, route::Routes};
 use broca_pipeline::{
     PipelineError, admission::AccessOptions, deliver::DeliveryOptions, events::EventOptions, sweep::SweepOptions,
     worker::WorkerOptions,
 };
 use broca_plugin_cli::CliSettings;
-use broca_store::{AuditLimits, PairingTerms, Store, StoreError, StoreOptions};
+use broca_store::{AuditLimits, PairingTerms, Store, StoreOptions};
 use secrecy::SecretString;
 
 use crate::{
@@ -84,7 +83,7 @@ impl App {
         tokio::time::timeout(GLANCE, look).await.ok().flatten()
     }
 
-    fn nats_address(&self) -> Result<NatsAddress, Failure> {
+    pub(crate) fn nats_address(&self) -> Result<NatsAddress, Failure> {
         if let Some(url) = &self.settings().nats.url {
             return Ok(NatsAddress { url: url.expose().to_owned(), login: None });
         }
@@ -229,20 +228,6 @@ pub(crate) fn sqlite_url(data_dir: &std::path::Path) -> Result<String, Failure> 
     Ok(format!("sqlite:{}", path.display()))
 }
 
-impl From<BusError> for Failure {
-    fn from(error: BusError) -> Self {
-        let code = match &error {
-            BusError::Unauthorised { .. } => Code::Unauthorised,
-            BusError::Options(_) => Code::Usage,
-            BusError::MissingConsumer { .. } => Code::NotFound,
-            BusError::WrongConsumer { .. } | BusError::Changed { .. } => Code::Conflict,
-            error if error.is_transient() => Code::Unavailable,
-            _ => Code::Failure,
-        };
-        Self::new(code, error.to_string())
-    }
-}
-
 impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {
         match error {
@@ -251,27 +236,6 @@ impl From<PipelineError> for Failure {
             PipelineError::Host(error) => Self::new(Code::Failure, error.to_string()),
             PipelineError::Account(error) => Self::new(Code::Conflict, error.to_string()),
             PipelineError::Settings(error) => Self::new(Code::Usage, error.to_string()),
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        let code = match &error {
-            StoreError::Url { .. } => Code::Usage,
-            StoreError::NotMigrated { .. } | StoreError::Refused(_) => Code::Conflict,
-            error if error.is_transient() => Code::Unavailable,
-            _ => Code::Failure,
-        };
-        Self::new(code, error.to_string())
-    }
-}
-
-impl From<StatusError> for Failure {
-    fn from(error: StatusError) -> Self {
-        match error {
-            StatusError::Store(error) => error.into(),
-            StatusError::Bus(error) => error.into(),
         }
     }
 }

@@ -69,7 +69,9 @@ impl Failure {
 macro_rules! classes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal),* $(,)?) => {
         /// The classes of failure, of turns and of deliveries.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+        )]
         #[serde(rename_all = "snake_case")]
         pub enum FailureClass { $($(#[$doc])* $variant),* }
 

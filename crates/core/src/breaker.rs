@@ -35,7 +35,7 @@ impl Default for BreakerPolicy {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     #[default]
@@ -70,7 +70,7 @@ impl std::str::FromStr for BreakerState {
 }
 
 /// What is known of an endpoint. All times are the database's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Breaker {
     pub state: BreakerState,
     /// Since it last answered.

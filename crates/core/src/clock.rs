@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// Microseconds since the Unix epoch, UTC. Both databases store it as a 64-bit integer, so that
 /// it sorts and compares alike in both.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 

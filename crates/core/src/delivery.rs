@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ProfileId, ResponseId, TraceParent, UserId, agent::Failure};
 
 /// What a response tells the person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ResponseKind {
     Answer,
@@ -66,7 +66,7 @@ impl Response {
 }
 
 /// One platform message of an answer that takes several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Part {
     /// The platform's id of it.
     pub platform_message_id: String,
@@ -89,7 +89,7 @@ pub struct Profile {
 }
 
 /// The platform's confirmation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Receipt {
     /// The platform's ids of what was sent, one per part, in order.
     pub platform_message_ids: Vec<String>,

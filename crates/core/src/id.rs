@@ -97,11 +97,21 @@ id!(
     RuleId
 );
 id!(
+    /// One act of an operator, in the audit log.
+    ActId
+);
+id!(
+    /// One token of a caller of the HTTP or MCP server.
+    TokenId
+);
+id!(
     /// The key of order: one agent and one scope key.
     ConversationId
 );
 
-time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId, ChangeId, RuleId);
+time_ordered!(
+    MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId, ChangeId, RuleId, ActId, TokenId
+);
 
 impl MessageId {
     /// Not greater than the id of any message that was made at `at` or later, by its maker's clock.
@@ -123,7 +133,7 @@ impl ConversationId {
 
 /// The name of one process that takes leases: unique per start, so that a restarted process never
 /// mistakes its predecessor's lease for its own.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct WorkerId(String);
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One platform account served by one plugin process: lower-case letters, digits and `-`, 1 to 32 of them.
 /// It defaults to the platform's name; two bots on one platform are two instances.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Instance(String);
 

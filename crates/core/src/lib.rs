@@ -21,7 +21,9 @@ pub mod live;
 pub mod metric;
 pub mod notice;
 pub mod retry;
+pub mod rights;
 pub mod route;
+mod schema;
 pub mod state;
 pub mod subject;
 pub mod trace;
@@ -31,8 +33,8 @@ pub use clock::{Clock, SystemClock, Timestamp};
 pub use delivery::{DeliveryError, Part, Profile, Receipt, Response, ResponseKind};
 pub use event::{Event, EventType};
 pub use id::{
-    ChangeId, ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, RuleId, TurnId, UserId,
-    WorkerId,
+    ActId, ChangeId, ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, RuleId, TokenId,
+    TurnId, UserId, WorkerId,
 };
 pub use incoming::{Claim, Incoming, Limits, Refusal, Sender};
 pub use instance::Instance;

@@ -37,7 +37,7 @@ impl Default for RetryPolicy {
 
 /// What one message is allowed, where that is not what its route says. Whoever sends it may know better: a question of
 /// which the answer is worthless in a minute, an order that must not get lost over a weekend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Budget {
     /// Attempts in all, the first included.

@@ -41,7 +41,7 @@ pub struct Irregular {
 macro_rules! questions {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $sql:literal;)*) => {
         /// What can be wrong. The ids are those of messages, of conversations, of answers or of owed publishes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
         pub enum Irregularity { $($(#[$doc])* #[serde(rename = $name)] $variant),* }
 
         impl Irregularity {

@@ -225,7 +225,7 @@ UPDATE holds SET released_at = $2, released_by = $3
 WHERE plan_id = $1 AND settled_at IS NULL AND released_at IS NULL AND expires_at > $2";
 
 /// A plan that is being carried out at a pace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct PacedPlan {
     pub plan: PlanId,
     /// Conversations whose turn has not come.

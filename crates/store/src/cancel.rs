@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a call of [`Store::cancel`] did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Cancelled {
     /// The message waited; it is cancelled.

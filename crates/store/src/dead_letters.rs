@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Where a message got stuck, and where a replay starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// At the agent.
@@ -57,7 +57,7 @@ impl FromStr for Stage {
 
 /// A message at one of its two stages, with what an operator needs to judge it. A dead letter, unless it came from
 /// [`Store::stages_of`].
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Letter {
     pub message_id: MessageId,
     pub stage: Stage,
@@ -92,7 +92,7 @@ pub struct Letter {
 }
 
 /// Who dealt with a dead letter.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Closed {
     /// `resolved` or `replayed`.
     pub how: String,

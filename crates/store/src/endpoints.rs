@@ -50,7 +50,7 @@ pub struct EndpointStepped {
 }
 
 /// An endpoint that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Endpoint {
     pub endpoint: String,
     #[serde(flatten)]

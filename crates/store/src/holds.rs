@@ -22,7 +22,7 @@ use crate::{
 pub(crate) const BROCA: &str = "broca";
 
 /// What is kept back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "kind", content = "subject", rename_all = "lowercase")]
 pub enum HoldSubject {
     /// The whole conversation; its messages keep their places.
@@ -93,7 +93,7 @@ pub struct NewHold {
 }
 
 /// Where a hold is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HoldState {
     Active,
@@ -112,7 +112,7 @@ impl fmt::Display for HoldState {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Hold {
     pub id: HoldId,
     #[serde(flatten)]

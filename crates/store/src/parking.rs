@@ -7,7 +7,7 @@ use broca_core::{ConversationId, MessageId, Timestamp, agent::Failure};
 use serde::Serialize;
 
 /// What a parked conversation waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Parked {
     /// For its agent's endpoint to answer again.
@@ -98,7 +98,7 @@ pub struct Unpark {
 }
 
 /// How many conversations of an agent wait for something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct ParkedCount {
     pub agent: String,
     pub what_for: Parked,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// One person, over all platforms.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct User {
     pub id: UserId,
     pub display_name: Option<String>,
@@ -25,7 +25,7 @@ pub struct User {
 }
 
 /// One account of a person on one platform.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct UserProfile {
     pub id: ProfileId,
     pub platform: String,
@@ -46,7 +46,7 @@ pub struct UserFilter {
 }
 
 /// A conversation that a person wrote in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct UserConversation {
     pub id: ConversationId,
     pub agent: String,

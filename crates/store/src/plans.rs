@@ -42,7 +42,7 @@ pub struct NewPlanItem {
     pub text: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Plan {
     pub id: PlanId,
     pub actor: String,
@@ -51,7 +51,7 @@ pub struct Plan {
     pub items: Vec<PlanItem>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct PlanItem {
     /// Its place in the plan, from 1.
     pub n: i64,

@@ -47,7 +47,7 @@ pub enum Replayed {
 }
 
 /// One replay that was made, and what it overwrote.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct ReplayRecord {
     pub stage: Stage,
     pub response_id: Option<ResponseId>,

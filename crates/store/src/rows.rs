@@ -363,7 +363,7 @@ pub struct DeliveryFinished {
 }
 
 /// One message with all that happened to it.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct MessageRecord {
     pub id: MessageId,
     pub state: MessageState,
@@ -396,7 +396,7 @@ pub struct MessageRecord {
     pub replays: Vec<crate::ReplayRecord>,
 }
 
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct TurnRecord {
     pub id: TurnId,
     pub state: broca_core::TurnState,
@@ -411,7 +411,7 @@ pub struct TurnRecord {
     pub finished_at: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct ResponseRecord {
     pub id: ResponseId,
     pub kind: ResponseKind,
@@ -428,7 +428,7 @@ pub struct ResponseRecord {
 }
 
 /// Counts for `broca status`.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct Counts {
     pub messages: std::collections::BTreeMap<String, i64>,
     /// Answers by their states.

@@ -17,7 +17,7 @@ use crate::{
     tx::{Tx, change, operation},
 };
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct DeadTarget {
     /// Its name: the instance and the chat, or the id of the person's profile.
     pub target: String,

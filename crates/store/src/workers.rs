@@ -50,7 +50,7 @@ pub struct Pulse {
 }
 
 /// A worker process that gave a sign within the last day and did not end in good order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct WorkerRow {
     pub id: String,
     pub host: String,
@@ -66,7 +66,7 @@ pub struct WorkerRow {
 }
 
 /// Who works, and what keeps messages waiting.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Pace {
     pub workers: Vec<WorkerRow>,
     pub endpoints: Vec<Endpoint>,

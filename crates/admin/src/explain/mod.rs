@@ -16,7 +16,7 @@ use broca_store::{
 use serde::Serialize;
 
 /// The answer of `broca explain`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Explanation {
     pub message_id: MessageId,
     pub state: MessageState,
@@ -32,7 +32,7 @@ pub struct Explanation {
 }
 
 /// Where a message stands.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// Its conversation is done in order, and others are before it.

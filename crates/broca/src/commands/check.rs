@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use broca_admin::check::{Check, Finding, Severity, check};
-use broca_store::AuditLimits;
+use broca_admin::{
+    check::{Check, Finding, Severity},
+    operations::{CheckAll, Span, WhichCheck},
+};
 
 use super::send::duration;
 use crate::{app::App, failure::Failure};
@@ -23,10 +25,8 @@ pub(crate) struct Args {
 const SHOWN: usize = 3;
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let max_age = args.max_age.or(app.longest_life(args.overdue));
-    let check = check(&store, &AuditLimits { overdue: args.overdue, max_age }).await?;
+    let request = WhichCheck { overdue: Some(Span(args.overdue)), max_age: args.max_age.map(Span) };
+    let check = app.operate::<CheckAll>(&app.deps().await?, &request).await?;
     app.output.result(&check, || text(&check))?;
     match check.status {
         Severity::Ok => Ok(()),

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use broca_admin::dead_letters::{self, Page, PurgeError, Resolved, Shown, Which};
+use broca_admin::{
+    dead_letters::{Page, Resolved, Shown},
+    operations::{
+        ListLetters, PurgeLetters, ResolveLetters, ShowLetter, Span, WhichClosed, WhichCopies, WhichLetter, WhichPage,
+        WhichResolved,
+    },
+};
 use broca_core::{MessageId, Timestamp};
-use broca_store::{ClosedLetters, Letter, LetterCursor};
+use broca_store::{Letter, LetterCursor};
 
 use super::{
-    letters::{LetterArgs, actor, age, short},
-    message,
+    letters::{LetterArgs, age, short},
     send::duration,
     timeline,
 };
@@ -69,6 +74,9 @@ pub(crate) struct PurgeArgs {
     /// Only those that were resolved or replayed at least this long ago
     #[arg(long, default_value = "7d", value_parser = duration, value_name = "TIME")]
     older_than: Duration,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
@@ -81,16 +89,20 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
 }
 
 async fn list(app: &App, args: &ListArgs) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
     let closed = match (args.resolved, args.all) {
-        (true, _) => ClosedLetters::Only,
-        (_, true) => ClosedLetters::With,
-        (false, false) => ClosedLetters::Without,
+        (true, _) => WhichClosed::Only,
+        (_, true) => WhichClosed::With,
+        (false, false) => WhichClosed::Without,
     };
-    let filter = args.letters.filter(&store, closed).await?;
-    let page = dead_letters::list(&store, &filter, args.cursor, args.limit).await?;
-    let now = store.now().await?;
+    let request = WhichPage {
+        filter: args.letters.with_stage(),
+        closed,
+        limit: Some(args.limit),
+        cursor: args.cursor.map(|cursor| cursor.to_string()),
+    };
+    let deps = app.deps().await?;
+    let page = app.operate::<ListLetters>(&deps, &request).await?;
+    let now = deps.store.now().await?;
     app.output.result(&page, || rows(&page, now))
 }
 
@@ -119,9 +131,7 @@ fn rows(page: &Page, now: Timestamp) -> String {
 }
 
 async fn show(app: &App, args: &ShowArgs) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let shown = dead_letters::show(&store, args.id).await?.ok_or_else(|| message::unknown(&args.id))?;
+    let shown = app.operate::<ShowLetter>(&app.deps().await?, &WhichLetter { id: args.id }).await?;
     app.output.result(&shown, || text(&shown))
 }
 
@@ -144,19 +154,8 @@ fn text(shown: &Shown) -> String {
 }
 
 async fn resolve(app: &App, args: &ResolveArgs) -> Result<(), Failure> {
-    let filtered = !args.letters.is_empty() || args.letters.stage.is_some();
-    if args.ids.is_empty() != filtered {
-        return Err(Failure::new(Code::Usage, "say which: either message ids, or a filter")
-            .hint("see what there is: `broca dlq list`"));
-    }
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let which = if args.ids.is_empty() {
-        Which::Letters(args.letters.filter(&store, ClosedLetters::Without).await?)
-    } else {
-        Which::Messages(args.ids.clone())
-    };
-    let done = dead_letters::resolve(&store, &which, &actor(), args.note.as_deref()).await?;
+    let request = WhichResolved { ids: args.ids.clone(), filter: args.letters.with_stage(), note: args.note.clone() };
+    let done = app.operate::<ResolveLetters>(&app.deps().await?, &request).await?;
     app.output.result(&done, || resolved(&done))?;
     match (done.resolved.is_empty(), done.skipped.is_empty()) {
         (_, true) => Ok(()),
@@ -175,20 +174,9 @@ fn resolved(done: &Resolved) -> String {
 }
 
 async fn purge(app: &App, args: &PurgeArgs) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let bus = app.bus("admin").await?;
-    let purged = dead_letters::purge(&store, &bus, args.older_than).await?;
+    let request = WhichCopies { older_than: Some(Span(args.older_than)), reason: args.reason.clone() };
+    let purged = app.operate::<PurgeLetters>(&app.deps().await?, &request).await?;
     app.output.result(&purged, || {
         format!("{} dead letters have no copy in the broker any more; {} dropped", purged.letters, purged.copies)
     })
-}
-
-impl From<PurgeError> for Failure {
-    fn from(error: PurgeError) -> Self {
-        match error {
-            PurgeError::Store(error) => error.into(),
-            PurgeError::Bus(error) => error.into(),
-        }
-    }
 }

@@ -1,14 +1,13 @@
 //! `broca explain`: why is there no answer?
 
-use broca_admin::explain::{Explanation, explain};
-use broca_core::{Instance, MessageId};
-use broca_store::Store;
-
-use super::{message::unknown, which::Which};
-use crate::{
-    app::App,
-    failure::{Code, Failure},
+use broca_admin::{
+    explain::Explanation,
+    operations::{ExplainMessage, WhichExplained},
 };
+use broca_core::Instance;
+
+use super::which::Which;
+use crate::{app::App, failure::Failure};
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("one").required(true))]
@@ -34,28 +33,10 @@ fn event(text: &str) -> Result<Event, String> {
 }
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let id = args.find(&store).await?;
-    let explanation = explain(&store, id, &app.routes()).await?.ok_or_else(|| unknown(&id))?;
+    let (instance, event) = args.event.clone().map(|event| (event.instance, event.id)).unzip();
+    let request = WhichExplained { id: args.which.clone(), instance, event };
+    let explanation = app.operate::<ExplainMessage>(&app.deps().await?, &request).await?;
     app.output.result(&explanation, || text(&explanation))
-}
-
-impl Args {
-    async fn find(&self, store: &Store) -> Result<MessageId, Failure> {
-        match (&self.which, &self.event) {
-            (Some(which), _) => which.find(store).await,
-            (None, Some(Event { instance, id })) => {
-                let found = store.message_of_event(instance, id).await?;
-                found.ok_or_else(|| {
-                    Failure::new(Code::NotFound, format!("no event {id} was accepted through {instance}"))
-                        .hint("its plugin's log says whether the platform reported it, and what was wrong with it")
-                })
-            }
-            // Clap asks for one of the two.
-            (None, None) => Err(Failure::new(Code::Usage, "which message?")),
-        }
-    }
 }
 
 fn text(explanation: &Explanation) -> String {

@@ -1,21 +1,16 @@
 //! `broca hold`: keeps something back for a while, and lets it go on.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-use broca_admin::holds::{self, HoldError, Released};
+use broca_admin::{
+    holds::Released,
+    operations::{AddHold, Deps, HoldOn, ListHolds, NewHold, ReleaseHolds, Span, WhichHolds, WhichReleased},
+};
 use broca_core::{ConversationId, HoldId, Instance, format::rfc3339};
-use broca_store::{Hold, HoldState, HoldSubject, NewHold, Store};
-use serde_json::json;
+use broca_store::{Hold, HoldState};
 
-use super::{
-    letters::{actor, short},
-    send::duration,
-};
-use crate::{
-    app::App,
-    failure::{Code, Failure},
-    output::table,
-};
+use super::{letters::short, send::duration};
+use crate::{app::App, failure::Failure, output::table};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -73,22 +68,23 @@ pub(crate) struct ListArgs {
 pub(crate) struct ReleaseArgs {
     #[arg(required = true, value_name = "ID")]
     ids: Vec<HoldId>,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
+    let deps = app.deps().await?;
     match command {
-        Command::Add(args) => add(app, &store, args).await,
-        Command::List(args) => list(app, &store, args).await,
-        Command::Release(args) => release(app, &store, args).await,
+        Command::Add(args) => add(app, &deps, args).await,
+        Command::List(args) => list(app, &deps, args).await,
+        Command::Release(args) => release(app, &deps, args).await,
     }
 }
 
-async fn add(app: &App, store: &Store, args: &AddArgs) -> Result<(), Failure> {
-    let subject = args.subject.subject(app, store).await?;
-    let new = NewHold { subject, reason: args.reason.clone(), actor: actor(), life: args.life };
-    let hold = holds::put(store, new).await?;
+async fn add(app: &App, deps: &Deps, args: &AddArgs) -> Result<(), Failure> {
+    let request = NewHold { on: args.subject.on(), reason: args.reason.clone(), life: args.life.map(Span) };
+    let hold = app.operate::<AddHold>(deps, &request).await?;
     app.output.result(&hold, || {
         let until = hold.expires_at.map_or_else(String::new, |at| format!(" until {}", rfc3339(at)));
         format!("{} is on hold{until}: broca hold release {}", hold.subject, hold.id)
@@ -96,49 +92,27 @@ async fn add(app: &App, store: &Store, args: &AddArgs) -> Result<(), Failure> {
 }
 
 impl SubjectArgs {
-    async fn subject(&self, app: &App, store: &Store) -> Result<HoldSubject, Failure> {
-        let settings = &app.config.settings;
-        if let Some(id) = self.conversation {
-            return Ok(holds::conversation(store, id).await?);
-        }
-        if let Some(name) = &self.user {
-            return Ok(HoldSubject::User(holds::person(store, name).await?));
-        }
-        if let Some(instance) = &self.instance {
-            known("instance", instance.as_str(), settings.plugins.keys().map(ToString::to_string))?;
-            return Ok(HoldSubject::Instance(instance.clone()));
-        }
-        let routes = app.routes();
-        if let Some(name) = &self.agent {
-            known("agent", name, routes.agents().map(str::to_owned).chain(settings.agents.keys().cloned()))?;
-            return Ok(HoldSubject::Agent(name.clone()));
-        }
+    fn on(&self) -> HoldOn {
+        let Self { conversation, user, instance, agent, route } = self;
+        let one = [
+            conversation.map(HoldOn::Conversation),
+            user.clone().map(HoldOn::User),
+            instance.clone().map(HoldOn::Instance),
+            agent.clone().map(HoldOn::Agent),
+        ];
         // The only one left, because one of them is required.
-        let name = self.route.clone().unwrap_or_default();
-        known("route", &name, routes.names().map(str::to_owned))?;
-        Ok(HoldSubject::Route(name))
+        one.into_iter().flatten().next().unwrap_or_else(|| HoldOn::Route(route.clone().unwrap_or_default()))
     }
 }
 
-/// A name that the settings do not have is a slip of the pen, and would keep nothing back.
-fn known(what: &str, name: &str, names: impl Iterator<Item = String>) -> Result<(), Failure> {
-    let names: BTreeSet<String> = names.collect();
-    if names.contains(name) {
-        return Ok(());
-    }
-    let names: Vec<String> = names.into_iter().collect();
-    Err(Failure::new(Code::NotFound, format!("the settings have no {what} '{name}'"))
-        .hint(format!("they have: {}", names.join(", "))))
-}
-
-async fn list(app: &App, store: &Store, args: &ListArgs) -> Result<(), Failure> {
-    let holds = holds::list(store, args.all).await?;
-    app.output.result(&json!({"items": holds}), || {
-        if holds.is_empty() {
+async fn list(app: &App, deps: &Deps, args: &ListArgs) -> Result<(), Failure> {
+    let holds = app.operate::<ListHolds>(deps, &WhichHolds { all: args.all }).await?;
+    app.output.result(&holds, || {
+        if holds.items.is_empty() {
             return "nothing is on hold".to_owned();
         }
         let header = ["hold", "what", "state", "since", "until", "messages", "by", "reason"];
-        table(header, holds.iter().map(line))
+        table(header, holds.items.iter().map(line))
     })
 }
 
@@ -159,12 +133,10 @@ fn line(hold: &Hold) -> [String; 8] {
     ]
 }
 
-async fn release(app: &App, store: &Store, args: &ReleaseArgs) -> Result<(), Failure> {
-    let mut released = Vec::with_capacity(args.ids.len());
-    for id in &args.ids {
-        released.push(holds::release(store, *id, &actor()).await?);
-    }
-    app.output.result(&json!({"items": released}), || {
+async fn release(app: &App, deps: &Deps, args: &ReleaseArgs) -> Result<(), Failure> {
+    let request = WhichReleased { ids: args.ids.clone(), reason: args.reason.clone() };
+    let released = app.operate::<ReleaseHolds>(deps, &request).await?;
+    app.output.result(&released, || {
         let line = |released: &Released| {
             let hold = &released.hold;
             let rest = match hold.state {
@@ -173,24 +145,6 @@ async fn release(app: &App, store: &Store, args: &ReleaseArgs) -> Result<(), Fai
             };
             format!("{} goes on, {} messages are back in their queues{rest}", hold.subject, released.returned)
         };
-        released.iter().map(line).collect::<Vec<_>>().join("\n")
+        released.items.iter().map(line).collect::<Vec<_>>().join("\n")
     })
-}
-
-impl From<HoldError> for Failure {
-    fn from(error: HoldError) -> Self {
-        let (code, hint) = match &error {
-            HoldError::Store(_) => (Code::Failure, None),
-            HoldError::Already(hold) => (Code::Conflict, Some(format!("`broca hold release {}` ends it", hold.id))),
-            HoldError::Unknown(_) => (Code::NotFound, Some("`broca hold list --all` has them all".to_owned())),
-            HoldError::NoConversation(_) => (Code::NotFound, Some("`broca message show ID` names it".to_owned())),
-            HoldError::Nobody(_) => (Code::NotFound, Some("they must have written at least once".to_owned())),
-            HoldError::Several(..) => (Code::Conflict, Some("say which: PLATFORM/ID".to_owned())),
-        };
-        match (error, hint) {
-            (HoldError::Store(error), _) => error.into(),
-            (error, Some(hint)) => Self::new(code, error.to_string()).hint(hint),
-            (error, None) => Self::new(code, error.to_string()),
-        }
-    }
 }

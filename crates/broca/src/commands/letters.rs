@@ -1,13 +1,15 @@
 //! The options that choose dead letters, the same for `broca dlq` and `broca replay`.
 
+use std::sync::OnceLock;
+
+use broca_admin::operations::WhichLetters;
 use broca_core::{ConversationId, Instance};
-use broca_store::{ClosedLetters, LetterFilter, Stage, Store};
+use broca_store::Stage;
 
 use super::moment::{Moment, moment};
-use crate::failure::Failure;
 
 /// Whatever is given must hold.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Which")]
 pub(crate) struct LetterArgs {
     /// The platform, e.g. telegram
@@ -42,39 +44,35 @@ pub(crate) struct LetterArgs {
 }
 
 impl LetterArgs {
-    /// Whether a filter is given; the stage is none by itself.
-    pub(crate) fn is_empty(&self) -> bool {
-        let Self { platform, instance, agent, user, conversation, class, stage: _, since, until, contains } = self;
-        let texts = [platform, agent, user, class, contains];
-        texts.iter().all(|text| text.is_none())
-            && instance.is_none()
-            && conversation.is_none()
-            && since.is_none()
-            && until.is_none()
+    /// The stage is left out: on its own it is no filter for every command.
+    pub(crate) fn which(&self) -> WhichLetters {
+        let Self { platform, instance, agent, user, conversation, class, stage: _, since, until, contains } =
+            self.clone();
+        WhichLetters { platform, instance, agent, user, conversation, class, stage: None, since, until, contains }
     }
 
-    pub(crate) async fn filter(&self, store: &Store, closed: ClosedLetters) -> Result<LetterFilter, Failure> {
-        let now = store.now().await?;
-        Ok(LetterFilter {
-            instance: self.instance.clone(),
-            platform: self.platform.clone(),
-            agent: self.agent.clone(),
-            user: self.user.clone(),
-            conversation: self.conversation,
-            class: self.class.clone(),
-            stage: self.stage,
-            since: self.since.map(|moment| moment.at(now)),
-            until: self.until.map(|moment| moment.at(now)),
-            contains: self.contains.clone(),
-            closed,
-        })
+    pub(crate) fn with_stage(&self) -> WhichLetters {
+        WhichLetters { stage: self.stage, ..self.which() }
     }
 }
 
-/// Who acts, for the record: the person at this terminal.
+/// What `--actor` or BROCA_ACTOR says.
+static SAID: OnceLock<String> = OnceLock::new();
+
+/// Somebody says who acts; the first word counts.
+pub(crate) fn acts_as(name: &str) {
+    SAID.get_or_init(|| name.to_owned());
+}
+
+/// Who acts, for the record: who was said to, or the person at this terminal.
 pub(crate) fn actor() -> String {
+    format!("cli:{}", person())
+}
+
+/// The person alone, who may have come another way.
+pub(crate) fn person() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-    format!("cli:{}", user.as_deref().unwrap_or("unknown"))
+    SAID.get().cloned().or(user).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// An age as people say it.

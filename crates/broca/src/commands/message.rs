@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use broca_admin::{
-    cancel::{Cancel, cancel},
-    journey::{self, Follower, ShowError},
+    journey::{self, Follower},
+    operations::{CancelMessage, ShowMessage, WhichCancelled, WhichShown},
 };
 use broca_core::MessageId;
 use broca_store::{Cancelled, Store};
 
 use super::{
-    letters::actor,
     moment::{Moment, moment},
     timeline::{self, Timeline},
     which::Which,
@@ -63,40 +62,26 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
 }
 
 async fn end(app: &App, CancelArgs { id, reason }: &CancelArgs) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let asked = Cancel { message: *id, actor: actor(), reason: reason.clone() };
-    let report = cancel(&store, &asked).await?;
-    let conflict = |message: String, hint: &str| Err(Failure::new(Code::Conflict, message).hint(hint));
-    match &report.cancelled {
-        Cancelled::Message => app.output.result(&report, || format!("cancelled {id}")),
-        Cancelled::Answers { suppressed } => app.output.result(&report, || {
+    let request = WhichCancelled { id: *id, reason: reason.clone() };
+    let report = app.operate::<CancelMessage>(&app.deps().await?, &request).await?;
+    app.output.result(&report, || match &report.cancelled {
+        Cancelled::Answers { suppressed } => {
             let answers: Vec<_> = suppressed.iter().map(ToString::to_string).collect();
             format!("{id} was answered; the answer is not delivered: {}", answers.join(", "))
-        }),
-        Cancelled::Stopping => app.output.result(&report, || {
+        }
+        Cancelled::Stopping => {
             format!("{id} is with the agent: it is asked to stop, and no answer is delivered; `broca message show {id}` tells")
-        }),
-        Cancelled::Over { state } => conflict(
-            format!("message {id} is {state}, and no answer of it waits: there is nothing to cancel"),
-            "`broca message show ID` tells what became of it",
-        ),
-        Cancelled::Unknown => Err(unknown(id)),
-    }
+        }
+        _ => format!("cancelled {id}"),
+    })
 }
 
 async fn show(app: &App, ShowArgs { which, watch, at }: &ShowArgs) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let id = which.find(&store).await?;
+    let deps = app.deps().await?;
     if *watch {
-        return follow(app, &store, id).await;
+        return follow(app, &deps.store, which.find(&deps.store).await?).await;
     }
-    let at = match at {
-        Some(moment) => Some(moment.at(store.now().await?)),
-        None => None,
-    };
-    let shown = journey::show(&store, id, at).await?;
+    let shown = app.operate::<ShowMessage>(&deps, &WhichShown { id: which.clone(), at: *at }).await?;
     app.output.result(&shown, || timeline::shown(&shown))
 }
 
@@ -116,16 +101,6 @@ async fn follow(app: &App, store: &Store, id: MessageId) -> Result<(), Failure> 
         }
         if over {
             return Ok(());
-        }
-    }
-}
-
-impl From<ShowError> for Failure {
-    fn from(error: ShowError) -> Self {
-        match error {
-            ShowError::Unknown(id) => unknown(&id),
-            ShowError::NotYet { .. } => Failure::new(Code::NotFound, error.to_string()),
-            ShowError::Store(error) => error.into(),
         }
     }
 }

@@ -1,24 +1,27 @@
 //! `broca replay`: shows what it would do, and does exactly that.
 
-use std::{collections::BTreeSet, num::NonZeroU32};
+use std::{
+    num::NonZeroU32,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use broca_admin::{
-    dead_letters::Skipped,
-    replay::{self, Draft, PreviewItem, ReplayError, Report, Selection, Today},
+    operations::{
+        ApplyReplay, Deps, PlanReplay, PlannedReplay, PreviewReplay, ReplayNow, ReplayedNow, WhichApplied,
+        WhichReplayed,
+    },
+    replay::PreviewItem,
 };
 use broca_core::{MessageId, PlanId};
-use broca_store::{ClosedLetters, PlanItem, Store};
+use broca_store::PlanItem;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
 
-use super::letters::{LetterArgs, actor, age, short};
+use super::letters::{LetterArgs, age, short};
 use crate::{
     app::App,
     failure::{Code, Failure},
 };
 
-/// More ids than this want a look first.
-const AT_ONCE: usize = 20;
 /// Items that a person is shown.
 const SHOWN: usize = 20;
 
@@ -47,6 +50,9 @@ pub(crate) struct Args {
     /// Shows what would happen, and writes nothing
     #[arg(long, conflicts_with = "apply")]
     dry_run: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// At most this many a second
     #[arg(long, default_value = "10", value_parser = rate, value_name = "N")]
     rate: NonZeroU32,
@@ -61,32 +67,51 @@ pub(super) fn rate(text: &str) -> Result<NonZeroU32, String> {
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     args.check()?;
-    let store = app.store().await?;
-    store.check_migrated().await?;
+    let (deps, which) = (app.deps().await?, args.which());
     if let Some(plan) = args.apply {
-        let report = apply(app, &store, plan, args.rate).await?;
-        return tell(app, &report, &[]);
+        let request = WhichApplied { plan, rate: Some(args.rate), at_most: None, reason: args.reason.clone() };
+        let items = deps.store.plan(plan).await?.map(|plan| plan.items).unwrap_or_default();
+        let (deps, bar) = watched(deps, items.iter().filter(|item| item.outcome.is_none()).count());
+        let done = app.operate::<ApplyReplay>(&deps, &request).await;
+        bar.finish_and_clear();
+        return tell(app, &done?);
     }
-    let draft = draft(app, &store, &args.selection(&store).await?).await?;
     if args.dry_run {
-        return app.output.result(&json!({"plan": null, "draft": draft}), || text(&draft, None));
+        let draft = app.operate::<PreviewReplay>(&deps, &which).await?;
+        return app.output.result(&draft, || text(&draft));
     }
     if args.plan {
-        return keep(app, &store, &draft).await;
+        let planned = app.operate::<PlanReplay>(&deps, &which).await?;
+        app.output.result(&planned, || text(&planned))?;
+        return if planned.draft.left_out.is_empty() { Ok(()) } else { Err(Failure::said(Code::Partial as u8)) };
     }
-    if draft.items.is_empty() {
-        return Err(nothing(&draft.left_out));
-    }
-    let plan = replay::keep(&store, &draft, &actor()).await?;
-    let report = apply(app, &store, plan, args.rate).await?;
-    tell(app, &report, &draft.left_out)
+    let (deps, bar) = watched(deps, which.ids.len());
+    let done = app.operate::<ReplayNow>(&deps, &which).await;
+    bar.finish_and_clear();
+    tell(app, &done?)
+}
+
+/// Draws nothing unless standard error is a terminal.
+fn watched(deps: Deps, items: usize) -> (Deps, ProgressBar) {
+    let bar = ProgressBar::with_draw_target(u64::try_from(items).ok(), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style);
+    let (skipped, drawn) = (AtomicU32::new(0), bar.clone());
+    let deps = deps.watched(move |item| {
+        let one = u32::from(item.reason.is_some());
+        let skipped = skipped.fetch_add(one, Ordering::Relaxed) + one;
+        drawn.set_message(format!("{skipped} skipped"));
+        drawn.inc(1);
+    });
+    (deps, bar)
 }
 
 impl Args {
     fn check(&self) -> Result<(), Failure> {
         let usage = |message: &str, hint: &str| Err(Failure::new(Code::Usage, message).hint(hint));
         let by_name = !self.ids.is_empty() || self.edit.is_some() || self.apply.is_some();
-        if by_name && !self.letters.is_empty() {
+        if by_name && !self.letters.which().is_everything() {
             return usage("ids and filters do not go together", "give one of the two");
         }
         if (self.apply.is_some() || self.edit.is_some()) && self.letters.stage.is_some() {
@@ -98,72 +123,32 @@ impl Args {
         if !by_name && !self.plan && !self.dry_run {
             return usage("look before you replay by filter", "`broca replay --plan …` shows what it comes to");
         }
-        if self.ids.len() > AT_ONCE && !self.plan && !self.dry_run {
-            return usage("that are many messages for one go", "make a plan of them with --plan, look, and --apply it");
-        }
         Ok(())
     }
 
-    async fn selection(&self, store: &Store) -> Result<Selection, Failure> {
-        Ok(match (&self.edit, &self.text) {
-            (Some(id), Some(text)) => Selection::Edited { id: *id, text: text.clone() },
-            _ if !self.ids.is_empty() => Selection::Messages { ids: self.ids.clone(), stage: self.letters.stage },
-            _ => Selection::Letters(self.letters.filter(store, ClosedLetters::Without).await?),
-        })
+    fn which(&self) -> WhichReplayed {
+        WhichReplayed {
+            ids: self.ids.clone(),
+            stage: self.letters.stage,
+            filter: self.letters.which(),
+            edit: self.edit,
+            text: self.text.clone(),
+            reason: self.reason.clone(),
+            rate: Some(self.rate),
+        }
     }
 }
 
-async fn draft(app: &App, store: &Store, selection: &Selection) -> Result<Draft, Failure> {
-    let settings = &app.config.settings;
-    let agents: BTreeSet<String> = settings.agents.keys().cloned().collect();
-    let today = Today { routes: &app.routes(), agents: &agents, limits: &settings.limits };
-    Ok(replay::draft(store, &today, selection).await?)
-}
-
-/// `--plan`.
-async fn keep(app: &App, store: &Store, draft: &Draft) -> Result<(), Failure> {
-    if draft.items.is_empty() && !draft.left_out.is_empty() {
-        return Err(nothing(&draft.left_out));
-    }
-    let plan = if draft.items.is_empty() { None } else { Some(replay::keep(store, draft, &actor()).await?) };
-    app.output.result(&json!({"plan": plan, "draft": draft}), || text(draft, plan))?;
-    if draft.left_out.is_empty() { Ok(()) } else { Err(Failure::said(Code::Partial as u8)) }
-}
-
-fn nothing(left_out: &[Skipped]) -> Failure {
-    let known = left_out.iter().any(|skipped| skipped.reason != "there is no such message");
-    let code = if known { Code::Conflict } else { Code::NotFound };
-    let reasons: Vec<String> = left_out.iter().map(|s| format!("{}: {}", s.message_id, s.reason)).collect();
-    Failure::new(code, format!("nothing to replay ({})", reasons.join("; ")))
-        .hint("`broca message show ID` tells what became of a message")
-}
-
-async fn apply(app: &App, store: &Store, plan: PlanId, rate: NonZeroU32) -> Result<Report, Failure> {
-    let items = store.plan(plan).await?.map_or(0, |plan| plan.items.iter().filter(|i| i.outcome.is_none()).count());
-    // Draws nothing unless standard error is a terminal.
-    let bar = ProgressBar::with_draw_target(u64::try_from(items).ok(), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(style);
-    let (mut skipped, actor) = (0_u32, actor());
-    let report = replay::apply(store, plan, &actor, rate, |item| {
-        skipped += u32::from(item.reason.is_some());
-        bar.set_message(format!("{skipped} skipped"));
-        bar.inc(1);
-    });
-    let report = report.await;
-    bar.finish_and_clear();
-    if let Ok(Report { stopped: Some(error), .. }) = &report {
+/// Prints what became of a plan; the exit code says whether all of it was done.
+fn tell(app: &App, done: &ReplayedNow) -> Result<(), Failure> {
+    let ReplayedNow { report, left_out } = done;
+    if let Some(error) = &report.stopped {
+        let plan = report.plan;
         app.note(&format!(
             "stopped: {error}\n  help: run `broca replay --apply {plan}` again; what is done stays done"
         ));
     }
-    Ok(report?)
-}
-
-/// Prints what became of a plan; the exit code says whether all of it was done.
-fn tell(app: &App, report: &Report, left_out: &[Skipped]) -> Result<(), Failure> {
-    app.output.result(&json!({"report": report, "left_out": left_out}), || {
+    app.output.result(done, || {
         let before =
             if report.replayed_before > 0 { format!(" ({} before)", report.replayed_before) } else { String::new() };
         let mut lines =
@@ -184,7 +169,7 @@ fn tell(app: &App, report: &Report, left_out: &[Skipped]) -> Result<(), Failure>
     if report.skipped.is_empty() && left_out.is_empty() { Ok(()) } else { Err(Failure::said(Code::Partial as u8)) }
 }
 
-fn text(draft: &Draft, plan: Option<PlanId>) -> String {
+fn text(PlannedReplay { plan, draft }: &PlannedReplay) -> String {
     let summary = &draft.summary;
     if draft.items.is_empty() && draft.left_out.is_empty() {
         return "nothing to replay".to_owned();
@@ -233,21 +218,6 @@ fn item(item: &PreviewItem) -> Vec<String> {
     ];
     lines.extend(item.warnings.iter().map(|warning| format!("   warning: {warning}")));
     lines
-}
-
-impl From<ReplayError> for Failure {
-    fn from(error: ReplayError) -> Self {
-        let code = match &error {
-            ReplayError::NoPlan(_) => Code::NotFound,
-            ReplayError::Expired { .. } | ReplayError::OfBacklog(_) => Code::Conflict,
-            ReplayError::Text(_) => Code::Usage,
-            ReplayError::Store(_) => Code::Failure,
-        };
-        match error {
-            ReplayError::Store(error) => error.into(),
-            error => Self::new(code, error.to_string()),
-        }
-    }
 }
 
 #[cfg(test)]

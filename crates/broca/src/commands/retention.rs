@@ -1,6 +1,9 @@
 //! `broca retention`: how long things are kept, and the removal of what is over.
 
-use broca_admin::retention::{self, Planned, Shown};
+use broca_admin::{
+    operations::{PlanRetention, RemovedNow, RunRetention, ShowRetention, WhichRemoved, WhichRetention},
+    retention::{Planned, Shown},
+};
 use broca_store::Removed;
 
 use super::letters::age;
@@ -23,33 +26,32 @@ pub(crate) struct RunArgs {
     /// Changes nothing; says what would go
     #[arg(long)]
     dry_run: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let policy = app.config.settings.retention.policy();
+    let deps = app.deps().await?;
     match command {
         Command::Show => {
-            let shown = retention::show(&store, &policy).await?;
+            let shown = app.operate::<ShowRetention>(&deps, &WhichRetention {}).await?;
             app.output.result(&shown, || text(&shown))
         }
-        Command::Run(RunArgs { dry_run: true }) => {
-            let planned = retention::plan(&store, &policy).await?;
+        Command::Run(RunArgs { dry_run: true, .. }) => {
+            let planned = app.operate::<PlanRetention>(&deps, &WhichRetention {}).await?;
             app.output.result(&planned, || would_go(&planned))
         }
-        Command::Run(RunArgs { dry_run: false }) => {
-            let mut removed = Removed::default();
-            let ended = retention::run(&store, policy, &mut removed).await;
-            match ended {
-                Err(error) if !removed.is_nothing() => {
-                    app.output.result(&removed, || gone(&removed))?;
-                    Err(Failure::new(Code::Partial, format!("cut short: {error}")).hint("run it again: it goes on"))
+        Command::Run(RunArgs { dry_run: false, reason }) => {
+            let done = app.operate::<RunRetention>(&deps, &WhichRemoved { reason: reason.clone() }).await?;
+            let RemovedNow { removed, stopped, .. } = &done;
+            app.output.result(&done, || gone(removed))?;
+            match stopped {
+                Some(error) => {
+                    app.note(&format!("cut short: {error}\n  help: run it again: it goes on"));
+                    Err(Failure::said(Code::Partial as u8))
                 }
-                ended => {
-                    ended?;
-                    app.output.result(&removed, || gone(&removed))
-                }
+                None => Ok(()),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub(super) use broca_admin::operations::duration;
 use broca_core::retry::Budget;
 use broca_plugin_cli::{SendOutcome, Terminal};
 
@@ -65,38 +66,6 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
         SendOutcome::TimedOut { message_id: None } => {
             Err(Failure::new(Code::Unavailable, format!("the message was not accepted within {:?}", args.timeout))
                 .hint("see what is wrong: `broca status`"))
-        }
-    }
-}
-
-/// `250ms`, `30s`, `5m`, `1h`, `7d`, or plain seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| format!("'{text}' is no duration: use e.g. 30s, 5m"))?;
-    let millis = match unit {
-        "ms" => Some(1),
-        "" | "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        "d" => Some(86_400_000),
-        _ => None,
-    };
-    let millis = millis.and_then(|factor| number.checked_mul(factor));
-    millis.map(Duration::from_millis).ok_or_else(|| format!("'{text}' is no duration: use ms, s, m, h or d, e.g. 30s"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        for bad in ["", "s", "-1s", "5 days", "99999999999999999999s", "18446744073709551615h"] {
-            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use broca_admin::{
     control::Standing,
-    status::{Status, status},
+    operations::{ShowStatus, WhichStatus},
+    status::{Process, Status},
 };
 
 use super::mode;
@@ -21,21 +22,15 @@ use crate::{
 pub(crate) struct Args {}
 
 pub(crate) async fn run(app: &App, _args: &Args) -> Result<(), Failure> {
-    let running = RunFile::read(&app.config.settings.data_dir)?;
-    if running.is_none() && app.config.settings.nats.url.is_none() {
+    if RunFile::read(&app.config.settings.data_dir)?.is_none() && app.config.settings.nats.url.is_none() {
         return Err(app.nothing_runs());
     }
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let bus = app.bus("status").await?;
-    let status = status(&store, &bus, &app.enabled_instances()).await?;
-    let metrics = running.as_ref().and_then(|running| running.metrics);
-    let processes = running.map(|running| running.processes).unwrap_or_default();
-    let all = serde_json::json!({"status": status, "processes": processes, "metrics": metrics});
-    app.output.result(&all, || {
-        let rows = processes.iter().map(|process| {
+    let whole = app.operate::<ShowStatus>(&app.deps().await?, &WhichStatus {}).await?;
+    app.output.result(&whole, || {
+        let rows = whole.processes.iter().map(|process: &Process| {
             let pid = process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-            let metrics = process.metrics.map_or_else(|| "-".to_owned(), |address| format!("http://{address}/metrics"));
+            let metrics =
+                process.metrics.as_ref().map_or_else(|| "-".to_owned(), |address| format!("http://{address}/metrics"));
             let state = process.standing.map_or("", Standing::as_str).to_owned();
             [process.name.clone(), pid, process.restarts.to_string(), state, metrics]
         });
@@ -44,7 +39,7 @@ pub(crate) async fn run(app: &App, _args: &Args) -> Result<(), Failure> {
         } else {
             format!("\n\n{}", table(["process", "pid", "restarts", "state", "metrics"], rows))
         };
-        format!("{}{processes}", text(&status))
+        format!("{}{processes}", text(&whole.status))
     })
 }
 

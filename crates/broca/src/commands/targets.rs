@@ -1,8 +1,11 @@
 //! `broca targets`: chats and people that take no answers.
 
-use broca_admin::targets::{self, Cleared, Targets};
+use broca_admin::{
+    operations::{ClearTargets, ListTargets, WhichCleared, WhichTargets},
+    targets::{Cleared, Targets},
+};
 use broca_core::{Instance, Timestamp};
-use broca_store::{DeadTarget, TargetFilter};
+use broca_store::DeadTarget;
 
 use super::letters::{age, short};
 use crate::{
@@ -37,21 +40,29 @@ pub(crate) struct ClearArgs {
     /// All there are
     #[arg(long, conflicts_with_all = ["targets", "instance"])]
     all: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl ClearArgs {
+    fn which(&self) -> WhichCleared {
+        let Self { targets, instance, all, reason } = self;
+        WhichCleared { targets: targets.clone(), instance: instance.clone(), all: *all, reason: reason.clone() }
+    }
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
+    let deps = app.deps().await?;
     match command {
         Command::List(args) => {
-            let filter = TargetFilter { instance: args.instance.clone(), target: None };
-            let found = targets::list(&store, &filter).await?;
-            let now = store.now().await?;
+            let request = WhichTargets { instance: args.instance.clone() };
+            let found = app.operate::<ListTargets>(&deps, &request).await?;
+            let now = deps.store.now().await?;
             app.output.result(&found, || rows(&found, now))
         }
         Command::Clear(args) => {
-            let filter = TargetFilter { instance: args.instance.clone(), target: None };
-            let done = targets::clear(&store, &args.targets, &filter).await?;
+            let done = app.operate::<ClearTargets>(&deps, &args.which()).await?;
             app.output.result(&done, || text(&done))?;
             match (done.cleared, done.unknown.is_empty()) {
                 (_, true) => Ok(()),

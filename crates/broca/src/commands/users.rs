@@ -1,11 +1,11 @@
 //! `broca users`: who wrote, and the deletion of all that is kept of one person.
 
 use broca_admin::{
-    holds,
-    users::{self, Conversations, Page, Shown},
+    operations::{Deps, ListConversations, ListUsers, Renaming, ShowUser, UpdateUser, WhichPeople, WhichPerson},
+    users::{Conversations, Page, Shown},
 };
 use broca_core::{Timestamp, UserId, format::rfc3339};
-use broca_store::{Store, User, UserConversation, UserFilter};
+use broca_store::{User, UserConversation};
 
 use super::{active, forget, letters::age, person};
 use crate::{
@@ -61,6 +61,9 @@ pub(crate) struct UpdateArgs {
     who: String,
     #[arg(long, value_name = "NAME")]
     display_name: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
@@ -70,22 +73,32 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
         Command::Set(args) => return person::set(app, args).await,
         _ => {}
     }
-    let store = app.store().await?;
-    store.check_migrated().await?;
+    let deps = app.deps().await?;
     match command {
-        Command::List(args) => list(app, &store, args).await,
-        Command::Get(args) => get(app, &store, &args.who).await,
-        Command::Update(args) => update(app, &store, args).await,
-        Command::Conversations(args) => conversations(app, &store, &args.who).await,
-        Command::Forget(args) => forget::run(app, &store, args).await,
+        Command::List(args) => list(app, &deps, args).await,
+        Command::Get(WhoArgs { who }) => {
+            let shown = app.operate::<ShowUser>(&deps, &WhichPerson { who: who.clone() }).await?;
+            app.output.result(&shown, || text(&shown))
+        }
+        Command::Update(UpdateArgs { who, display_name, reason }) => {
+            let (who, display_name, reason) = (who.clone(), display_name.clone(), reason.clone());
+            let shown = app.operate::<UpdateUser>(&deps, &Renaming { who, display_name, reason }).await?;
+            app.output.result(&shown, || text(&shown))
+        }
+        Command::Conversations(WhoArgs { who }) => {
+            let found = app.operate::<ListConversations>(&deps, &WhichPerson { who: who.clone() }).await?;
+            app.output.result(&found, || conversation_rows(&found))
+        }
+        Command::Forget(args) => forget::run(app, &deps.store, args).await,
         Command::Activate(_) | Command::Deactivate(_) | Command::Set(_) => Ok(()),
     }
 }
 
-async fn list(app: &App, store: &Store, args: &ListArgs) -> Result<(), Failure> {
-    let filter = UserFilter { platform: args.platform.clone(), name: args.name.clone() };
-    let page = users::list(store, &filter, args.cursor, args.limit).await?;
-    let now = store.now().await?;
+async fn list(app: &App, deps: &Deps, args: &ListArgs) -> Result<(), Failure> {
+    let ListArgs { platform, name, limit, cursor } = args;
+    let request = WhichPeople { platform: platform.clone(), name: name.clone(), limit: Some(*limit), cursor: *cursor };
+    let page = app.operate::<ListUsers>(deps, &request).await?;
+    let now = deps.store.now().await?;
     app.output.result(&page, || rows(&page, now))
 }
 
@@ -118,12 +131,6 @@ pub(super) fn nobody(who: &str) -> Failure {
         .hint("`broca users list` has everybody who ever wrote and was not forgotten")
 }
 
-async fn get(app: &App, store: &Store, who: &str) -> Result<(), Failure> {
-    let id = holds::person(store, who).await?;
-    let shown = users::show(store, id).await?.ok_or_else(|| nobody(who))?;
-    app.output.result(&shown, || text(&shown))
-}
-
 fn text(Shown { user, messages, conversations }: &Shown) -> String {
     let mut lines = vec![
         format!("user           {}", user.id),
@@ -140,23 +147,6 @@ fn text(Shown { user, messages, conversations }: &Shown) -> String {
     lines.push(format!("messages       {}", if states.is_empty() { "none".to_owned() } else { states.join(", ") }));
     lines.push(format!("conversations  {conversations}"));
     lines.join("\n")
-}
-
-async fn update(app: &App, store: &Store, args: &UpdateArgs) -> Result<(), Failure> {
-    let id = holds::person(store, &args.who).await?;
-    if !store.rename_user(id, &args.display_name).await? {
-        return Err(nobody(&args.who));
-    }
-    get(app, store, &id.to_string()).await
-}
-
-async fn conversations(app: &App, store: &Store, who: &str) -> Result<(), Failure> {
-    let id = holds::person(store, who).await?;
-    if store.user(id).await?.is_none() {
-        return Err(nobody(who));
-    }
-    let found = users::conversations(store, id).await?;
-    app.output.result(&found, || conversation_rows(&found))
 }
 
 fn conversation_rows(found: &Conversations) -> String {

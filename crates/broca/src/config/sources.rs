@@ -162,7 +162,7 @@ fn ours(env: &std::collections::BTreeMap<String, String>) -> Result<Vec<Flag>, F
 }
 
 /// What variables begin with, after our prefix, that steer the program or its tests and are no settings.
-const NOT_SETTINGS: &[&str] = &["ANNOUNCE", "CONFIG", "CRASH_", "MUTATE", "PG_BIN", "TEST_"];
+const NOT_SETTINGS: &[&str] = &["ACTOR", "ANNOUNCE", "CONFIG", "CRASH_", "MUTATE", "PG_BIN", "TEST_"];
 
 /// The part of a variable's name that is a key.
 fn own_name(name: &str) -> Option<&str> {

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// One step of a message's journey.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct JourneyEvent {
     pub at: Timestamp,
     pub kind: EventKind,

@@ -63,7 +63,7 @@ pub struct Cuts {
 }
 
 /// How many rows went, or would go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Removed {
     pub messages: u64,
@@ -134,7 +134,7 @@ pub(crate) const OLDEST: &str = "-- retention: the oldest message
 SELECT received_at FROM messages ORDER BY id LIMIT 1";
 
 /// What is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Kept {
     pub messages: i64,
     pub events: i64,

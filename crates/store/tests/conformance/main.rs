@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 mod audit;
+mod audit_log;
 mod backlog;
 mod bursts;
 mod cancel;

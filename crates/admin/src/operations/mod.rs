@@ -1,0 +1,157 @@
+//! The table of operations: everything that an operator can ask or have done, once.
+//!
+//! An operation is a typed request, a typed answer and one function. The command line, the HTTP server and the MCP
+//! server are thin callers of [`perform`] or, where the request is JSON, of an [`Entry`]: the same rights, the same
+//! audit, the same answer. To add one, write a file here and add a line to [`table::ALL`].
+
+mod acting;
+mod audit;
+mod call;
+mod caller;
+mod check;
+pub mod confirm;
+mod dead_letters;
+mod deps;
+mod error;
+mod holds;
+mod messages;
+mod metrics;
+mod redaction;
+mod replays;
+mod retention;
+mod spoken;
+mod status;
+pub mod table;
+mod targets;
+pub mod tokens;
+mod users;
+mod which;
+
+use std::future::Future;
+
+use broca_core::rights::Access;
+use broca_store::Via;
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use self::{
+    acting::{Acting, perform},
+    audit::{ListActs, ListedActs, WhichActs},
+    call::Entry,
+    caller::Caller,
+    check::{CheckAll, WhichCheck},
+    dead_letters::{
+        ListLetters, PurgeLetters, ResolveLetters, ShowLetter, WhichClosed, WhichCopies, WhichLetter, WhichLetters,
+        WhichPage, WhichResolved,
+    },
+    deps::{Configured, Deps, Running},
+    error::{Code, OperationError},
+    holds::{AddHold, HoldOn, ListHolds, ListedHolds, NewHold, ReleaseHolds, ReleasedHolds, WhichHolds, WhichReleased},
+    messages::{CancelMessage, ExplainMessage, ShowMessage, WhichCancelled, WhichExplained, WhichShown},
+    metrics::{Numbers, ShowMetrics, WhichMetrics},
+    redaction::without_texts,
+    replays::{
+        ApplyReplay, PlanReplay, PlannedReplay, PreviewReplay, ReplayNow, ReplayedNow, WhichApplied, WhichReplayed,
+    },
+    retention::{PlanRetention, RemovedNow, RunRetention, ShowRetention, WhichRemoved, WhichRetention},
+    spoken::{Moment, Span, duration},
+    status::{ShowStatus, WhichStatus, Whole},
+    targets::{ClearTargets, ListTargets, WhichCleared, WhichTargets},
+    users::{ListConversations, ListUsers, Renaming, ShowUser, UpdateUser, WhichPeople, WhichPerson},
+    which::WhichMessage,
+};
+
+/// What an operation does to the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It looks, and changes nothing.
+    Reads,
+    /// It changes something, and what it did can be undone. `again`: doing it twice is the same as once.
+    Changes { again: bool },
+    /// It ends or drops something, or says something to people: a caller that is a machine is asked to confirm it.
+    Destroys { again: bool },
+}
+
+impl Effect {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reads => "reads",
+            Self::Changes { .. } => "changes",
+            Self::Destroys { .. } => "destroys",
+        }
+    }
+
+    /// Doing it twice comes to the same as doing it once.
+    pub fn is_idempotent(self) -> bool {
+        match self {
+            Self::Reads => true,
+            Self::Changes { again } | Self::Destroys { again } => again,
+        }
+    }
+}
+
+/// What the table says of an operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// A noun and a verb, with a dot between; the MCP tool has an underscore there.
+    pub name: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    pub access: Access,
+    pub effect: Effect,
+    /// Agents or people hear of it.
+    pub reaches_people: bool,
+    /// The command, with the options that make it this operation.
+    pub cli: &'static str,
+    /// The ways on which it does not exist, each with the reason.
+    pub absent: &'static [(Via, &'static str)],
+}
+
+impl Facts {
+    pub fn changes(&self) -> bool {
+        self.effect != Effect::Reads
+    }
+
+    /// Why there is no such way; `None` when there is.
+    pub fn why_not(&self, via: Via) -> Option<&'static str> {
+        self.absent.iter().find(|(absent, _)| *absent == via).map(|(_, why)| *why)
+    }
+}
+
+/// What an operation would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// In a sentence.
+    pub would: String,
+    /// Rows that it would touch.
+    pub count: u64,
+    /// Some of their ids.
+    pub examples: Vec<String>,
+}
+
+impl Foreseen {
+    pub fn one(would: impl Into<String>, id: impl ToString) -> Self {
+        Self { would: would.into(), count: 1, examples: vec![id.to_string()] }
+    }
+}
+
+/// One operation.
+pub trait Operation: 'static {
+    type Request: DeserializeOwned + Serialize + JsonSchema + Send + Sync;
+    type Answer: Serialize + JsonSchema + Send + Sync;
+    const FACTS: Facts;
+
+    /// Does it. Who may, and the audit log, are dealt with already.
+    fn run(
+        act: &Acting<'_>,
+        request: &Self::Request,
+    ) -> impl Future<Output = Result<Self::Answer, OperationError>> + Send;
+
+    /// What it would do, without doing it. Every operation that [`Effect::Destroys`] says so itself.
+    fn foresee(
+        _deps: &Deps,
+        _request: &Self::Request,
+    ) -> impl Future<Output = Result<Foreseen, OperationError>> + Send {
+        async { Ok(Foreseen { would: Self::FACTS.summary.to_owned(), count: 1, examples: Vec::new() }) }
+    }
+}

@@ -1,0 +1,64 @@
+//! What people and agents wrote is shown to those alone who may read it, and secrets to nobody but whom they are made for.
+
+use serde_json::Value;
+
+/// The keys under which answers and requests have what people and agents wrote, wherever they stand.
+const TEXTS: &[&str] = &["text", "was_text", "answer", "line", "contains"];
+/// The keys of secrets.
+const SECRETS: &[&str] = &["secret", "token", "password", "api_key", "confirm"];
+
+/// The keys that say who somebody is. Who is forgotten must not stay in the audit log; ids of ours stay, and name nobody then.
+const PERSONAL: &[&str] = &["who", "user", "username", "display_name", "platform_user_id"];
+
+/// Puts the lengths of texts into their places.
+pub fn without_texts(value: &mut Value) {
+    hide(value, &|key| TEXTS.contains(&key));
+}
+
+/// What the audit log may have.
+pub(super) fn for_the_record(value: &mut Value) {
+    hide(value, &|key| [TEXTS, SECRETS, PERSONAL].iter().any(|keys| keys.contains(&key)));
+}
+
+fn hide(value: &mut Value, hidden: &dyn Fn(&str) -> bool) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| hide(item, hidden)),
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                match field {
+                    Value::String(text) if hidden(key) => {
+                        *text = format!("[redacted: {} characters]", text.chars().count());
+                    }
+                    field => hide(field, hidden),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn texts_go_wherever_they_are_and_nothing_else_does() {
+        let mut value =
+            json!({"text": "hi", "items": [{"answer": "äö", "then": {"line": "x"}, "id": "7"}], "answer": null});
+        without_texts(&mut value);
+        let hidden = |n: usize| format!("[redacted: {n} characters]");
+        let expected = json!({
+            "text": hidden(2), "items": [{"answer": hidden(2), "then": {"line": hidden(1)}, "id": "7"}], "answer": null,
+        });
+        assert_eq!(value, expected);
+        let mut secret = json!({"secret": "broca_1", "name": "ci"});
+        without_texts(&mut secret);
+        assert_eq!(secret["secret"], "broca_1");
+        secret["on"] = json!({"user": "telegram/7"});
+        for_the_record(&mut secret);
+        assert_eq!(secret["on"]["user"], hidden(10));
+        assert_eq!((secret["name"].as_str(), secret["secret"].as_str()), (Some("ci"), Some(hidden(7).as_str())));
+    }
+}
