@@ -41,10 +41,10 @@ pub static ALL: &[Entry] = &[
     Entry::of::<RevokeToken>(),
 ];
 
-/// Commands that are no operation, each with the reason why the other ways do not have it.
 /// Nothing stands against it: it is not in the table yet.
 const LATER: &str = "it is not served by HTTP and MCP yet";
 
+/// Commands that are no operation, each with the reason why the other ways do not have it.
 pub static COMMANDS_ALONE: &[(&str, &str)] = &[
     ("up", "it is the processes themselves: whoever runs them decides on their machine"),
     ("worker", "it is a process"),
