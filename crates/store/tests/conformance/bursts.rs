@@ -284,7 +284,7 @@ async fn any_wake_looks_into_a_window(home: Home) {
     let lease = home.hold(second, &worker("w")).await;
     assert_eq!(lease.pending.iter().map(|m| (m.id, m.urgent)).collect::<Vec<_>>(), [(first, false), (second, true)]);
     // Any other park keeps a wake out.
-    let park = Park { epoch: lease.epoch, what_for: Parked::Endpoint, delay: TTL * 2, ..park };
+    let park = Park { epoch: lease.epoch, what_for: Parked::Endpoint, delay: TTL * 2, seen: None, ..park };
     assert!(matches!(home.store.park(park).await.unwrap(), Fenced::Done(_)));
     assert!(matches!(home.claim(second, &worker("w")).await, Claimed::Parked { .. }));
 }
