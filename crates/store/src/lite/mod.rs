@@ -62,7 +62,7 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection, Row};
 
     use super::*;
-    use crate::{catch_up, end_turn, joint, queue, set_aside, settle, stops};
+    use crate::{catch_up, end_turn, holds, joint, queue, set_aside, settle, stops};
 
     /// Reads the plan of every hot statement on tables that were never analysed, which is how SQLite plans them.
     #[tokio::test]
@@ -133,6 +133,8 @@ mod tests {
             set_aside::KEEPERS_LITE,
             set_aside::SET_ASIDE_LITE,
             settle::WAKE_ONE,
+            holds::COUNT,
+            holds::FORGIVE,
             settle::NEXT_LITE,
             settle::HEIRS_LITE,
             settle::HAND_ON_LITE,
