@@ -124,10 +124,11 @@ classes!(
 
 impl FailureClass {
     /// Whether it may be the conversation's own fault that its message failed. Where an endpoint is away, a key is wrong or an
-    /// agent is not configured, every conversation fails alike, and to quarantine them all would help nobody.
+    /// agent is gone or not configured, every conversation fails alike, and to quarantine them all would help nobody. (A
+    /// conversation that is gone is begun anew.)
     pub fn may_be_the_conversations(self) -> bool {
-        use FailureClass::{Blocked, Misconfigured, Operator, RateLimited, Unauthorised, Unavailable};
-        !matches!(self, Unavailable | RateLimited | Unauthorised | Misconfigured | Operator | Blocked)
+        use FailureClass::{Blocked, Misconfigured, NotFound, Operator, RateLimited, Unauthorised, Unavailable};
+        !matches!(self, Unavailable | RateLimited | Unauthorised | NotFound | Misconfigured | Operator | Blocked)
     }
 }
 
@@ -147,6 +148,16 @@ mod tests {
         assert_eq!(Answer { parts: vec![" ".into(), "\n".into()], usage: None }.joined(), None);
         let two = Answer { parts: vec!["Let me look.".into(), String::new(), "Found it.\n".into()], usage: None };
         assert_eq!(two.joined().as_deref(), Some("Let me look.\n\nFound it."));
+    }
+
+    #[test]
+    fn what_fails_for_everybody_is_no_conversations_fault() {
+        for class in [FailureClass::Unavailable, FailureClass::Unauthorised, FailureClass::NotFound] {
+            assert!(!class.may_be_the_conversations(), "{class}");
+        }
+        for class in [FailureClass::ContextOverflow, FailureClass::Rejected, FailureClass::Exhausted] {
+            assert!(class.may_be_the_conversations(), "{class}");
+        }
     }
 
     #[test]

@@ -181,7 +181,7 @@ fn tell(turn: TurnId, end: &EndTurn) {
 fn publish(worker: &Worker, held: &Held, messages: &[PendingMessage], (end, ended): (&EndTurn, TurnEnded)) {
     let failed = messages.iter().zip(&end.ends).rev().find(|(_, (_, how))| matches!(how, MessageEnd::Failed(_)));
     if let Some(((message, _), notice)) = failed.zip(end.if_failed.notice.as_ref()) {
-        meter::noticed(message);
+        meter::noticed(message, 1);
         let (id, what) = (OutboxId(notice.id.0), OwedKind::Response(notice.id));
         let (instance, trace, text) = (message.instance.clone(), message.trace, notice.text.clone());
         let (conversation, message, at) = (held.conversation, message.id, ended.at);

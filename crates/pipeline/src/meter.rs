@@ -228,7 +228,7 @@ pub(crate) fn ended(message: &PendingMessage, finish: &Finish) {
         End::Retry { .. } => return,
     };
     if outcome == "failed" && finish.if_failed.notice.is_some() {
-        noticed(message);
+        noticed(message, 1);
     }
     ended_as(message, outcome);
 }
@@ -245,12 +245,13 @@ pub(crate) fn ended_together(message: &PendingMessage, end: &MessageEnd) {
 }
 
 /// A person is to be told that their message failed.
-pub(crate) fn noticed(message: &PendingMessage) {
+pub(crate) fn noticed(message: &PendingMessage, count: u64) {
     let (plugin, platform) = (message.instance.to_string(), message.profile.platform.clone());
-    counter!(metric::NOTICES.name, "plugin" => plugin, "platform" => platform).increment(1);
+    counter!(metric::NOTICES.name, "plugin" => plugin, "platform" => platform).increment(count);
 }
 
 fn ended_as(message: &PendingMessage, outcome: &'static str) {
+    noticed(message, 0);
     let (plugin, platform) = (message.instance.to_string(), message.profile.platform.clone());
     if outcome == "completed" {
         histogram!(metric::ANSWER.name, "plugin" => plugin.clone(), "platform" => platform.clone())

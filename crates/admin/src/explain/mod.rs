@@ -301,7 +301,7 @@ fn max_attempts(message: &MessageRecord, routes: &Routes) -> u32 {
 /// A replay may have left more than one.
 fn open_or_last(answers: &[AnswerStanding]) -> Option<&AnswerStanding> {
     let answers = || answers.iter().filter(|answer| answer.kind == ResponseKind::Answer);
-    answers().find(|answer| !answer.state.is_terminal()).or_else(|| answers().last())
+    answers().find(|answer| !answer.state.is_terminal()).or_else(|| answers().next_back())
 }
 
 /// Of the notice that was written when the message ended; one from before a replay says nothing of this end.

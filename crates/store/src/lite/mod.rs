@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        access, accounts, catch_up, end_turn, joint, limits, pairing, queue, retention, set_aside, settle, stops,
+        access, accounts, catch_up, end_turn, holds, joint, limits, pairing, queue, retention, set_aside, settle, stops,
     };
 
     /// Reads the plan of every hot statement on tables that were never analysed, which is how SQLite plans them.
@@ -143,6 +143,8 @@ mod tests {
             set_aside::KEEPERS_LITE,
             set_aside::SET_ASIDE_LITE,
             settle::WAKE_ONE,
+            holds::COUNT,
+            holds::FORGIVE,
             settle::NEXT_LITE,
             settle::HEIRS_LITE,
             settle::HAND_ON_LITE,

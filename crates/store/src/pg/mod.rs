@@ -30,7 +30,7 @@ mod tests {
     use crate::{
         access, catch_up,
         db::{Db, PG_SESSION, Pg},
-        end_turn, joint, limits, pairing, queue, retention, set_aside, settle, stops,
+        end_turn, holds, joint, limits, pairing, queue, retention, set_aside, settle, stops,
     };
 
     const HOT: [&str; 17] = [
@@ -54,12 +54,15 @@ mod tests {
     ];
 
     /// Not on every message's way, but on those of a backlog.
-    const OF_HOLDS: [&str; 12] = [
+    const OF_HOLDS: [&str; 15] = [
         lease::SLEEP,
         queue::LEFT,
         set_aside::CONVERSATION_PG,
         set_aside::KEEPERS_PG,
         set_aside::SET_ASIDE_PG,
+        settle::WAKE_ONE,
+        holds::COUNT,
+        holds::FORGIVE,
         settle::NEXT_PG,
         settle::HEIRS_PG,
         settle::HAND_ON_PG,
