@@ -42,10 +42,11 @@ fn started(pid: u32) -> Option<String> {
     (!matches!(state, "Z" | "X")).then(|| fields.nth(18).map(str::to_owned))?
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_process_is_seen_to_be_gone_and_only_then() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();

@@ -46,6 +46,7 @@ pub struct ExecSettings {
 }
 
 pub(crate) fn start_timeout_ms() -> NonZeroU64 {
+    // Unwrap safety: a constant, which is not 0.
     const DEFAULT: NonZeroU64 = NonZeroU64::new(15_000).expect("more than 0");
     DEFAULT
 }
