@@ -1,8 +1,8 @@
 -- Several messages said to the agent in one turn. The turn's own `message_id` is the first of them; an ordinary turn,
 -- of one message, has no rows here.
 CREATE TABLE turn_messages (
-    turn_id    BLOB NOT NULL REFERENCES turns (id),
-    message_id BLOB NOT NULL REFERENCES messages (id),
+    turn_id    BLOB NOT NULL REFERENCES turns (id) ON DELETE CASCADE,
+    message_id BLOB NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
     -- Its place in the turn, from 1.
     ord        INTEGER NOT NULL,
     -- The number of the attempt at this message.

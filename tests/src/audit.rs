@@ -7,6 +7,9 @@ use broca_rehearsal::platform::Delivery;
 
 use crate::Rig;
 
+/// What a rig's notices begin with: what people are told when there is no answer is no answer.
+pub const NOTICE: &str = "[notice]";
+
 /// What became of what was said.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -25,6 +28,8 @@ pub struct Verdict {
     pub strays: Vec<String>,
     /// Answers in parts of which one is missing.
     pub cut_short: Vec<String>,
+    /// Who was told, each time, that there is no answer.
+    pub notices: Vec<String>,
 }
 
 impl Verdict {
@@ -44,7 +49,8 @@ impl Verdict {
     /// and begins with their name and a dash.
     pub fn of(rig: &Rig, said: &[(String, String)]) -> Self {
         let words: HashSet<&str> = said.iter().map(|(_, text)| first_word(text)).collect();
-        let sent: Vec<_> = rig.platforms().flat_map(|(_, platform)| platform.log()).collect();
+        let sent = rig.platforms().flat_map(|(_, platform)| platform.log());
+        let (notices, sent): (Vec<_>, Vec<_>) = sent.partition(|sent| sent.text.starts_with(NOTICE));
         let whole = whole(&sent);
         let of = |a: &Whole<'_>| {
             named(&a.text, &words).into_iter().map(|word| (a.user.to_owned(), word)).collect::<Vec<_>>()
@@ -69,6 +75,7 @@ impl Verdict {
             out_of_order: [inversions(&answers), inversions(&turns), apart].concat(),
             strays,
             cut_short,
+            notices: notices.into_iter().map(|notice| notice.user).collect(),
         }
     }
 }

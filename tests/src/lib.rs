@@ -14,7 +14,7 @@ mod rows;
 mod scrape;
 mod terminal;
 
-pub use audit::{Verdict, overlapping_turns};
+pub use audit::{NOTICE, Verdict, overlapping_turns};
 pub use crew::Crew;
 pub use dead_letters::DeadLetters;
 pub use home::{Home, Said};

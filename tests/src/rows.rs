@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use broca_bus::{Backlog, Bus};
-use broca_core::{MessageState, ResponseState, subject};
+use broca_core::{MessageState, ResponseKind, ResponseState, subject};
 use broca_store::{MessageRecord, Store};
 
 use crate::eventually;
@@ -28,7 +28,10 @@ pub async fn message_in(store: &Store, user: &str, text: &str, state: MessageSta
 /// The same, once its only answer is in `state`.
 pub async fn answer_in(store: &Store, user: &str, text: &str, state: ResponseState) -> MessageRecord {
     let what = format!("the answer to '{text}' is {state}");
-    let reached = |m: MessageRecord| m.responses.first().is_some_and(|response| response.state == state);
+    let reached = |m: MessageRecord| {
+        let answer = m.responses.iter().find(|response| response.kind == ResponseKind::Answer);
+        answer.is_some_and(|answer| answer.state == state)
+    };
     eventually(&what, PATIENCE, || async { message_of(store, user, text).await.is_some_and(reached) }).await;
     message_of(store, user, text).await.expect("it was there")
 }
@@ -41,6 +44,7 @@ pub async fn all_over(store: &Store) -> bool {
     };
     none(&counts.messages, &["received", "processing"])
         && none(&counts.responses, &["pending", "delivering", "retry"])
+        && none(&counts.notices, &["pending", "delivering", "retry"])
         && counts.outbox == 0
         && counts.pending_conversations == 0
 }

@@ -204,6 +204,34 @@ async fn an_interruption_survives_the_worker() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_agent_has_heard_is_not_said_again() {
+    let mut options = RigOptions::new(Database::Sqlite);
+    options.settings = route("busy = \"interrupt\"");
+    (options.letta.min_ms, options.letta.max_ms) = (10_000, 10_000);
+    let rig = Rig::start(options).await;
+    let store = rig.store().await;
+    let _processes = [rig.plugin("plugin"), rig.worker("worker")];
+    // The message is stored with the first step, when half of the time is over.
+    rig.letta.push(Behaviour::Several);
+    rig.platform.say("ann", "ann-1");
+    let journal = rig.folder().join("letta.jsonl");
+    let stored = || {
+        let text = std::fs::read_to_string(&journal).unwrap_or_default();
+        async move { text.contains("user_message") }
+    };
+    eventually("the agent's conversation has the message", PATIENCE, stored).await;
+    rig.letta.script(|script| (script.min_ms, script.max_ms) = (5, 20));
+    rig.platform.say("ann", "ann-2");
+    let second = answer_in(&store, "ann", "ann-2", ResponseState::Delivered).await;
+    let first = message_in(&store, "ann", "ann-1", MessageState::Completed).await;
+    assert_eq!((first.answered_with, first.turns.len(), second.turns[0].messages), (Some(second.id), 2, 2));
+    let answer = rig.platform.log().pop().expect("it is delivered").text;
+    assert!(answer.contains("ann-2") && !answer.contains("ann-1"), "{answer}");
+    eventually("everything is over", PATIENCE, || all_over(&store)).await;
+    assert_eq!(rig.is_sound(), Ok(()));
+}
+
 /// `broca message cancel` of a message that the agent works on.
 fn cancel(rig: &Rig, message: &MessageRecord) {
     let id = message.id.to_string();
@@ -270,7 +298,7 @@ async fn what_failed_together_is_replayed_one_by_one() {
     }
     assert!(failed.iter().all(|message| message.turns[0].id == failed[0].turns[0].id), "{failed:?}");
     let list: Value = serde_json::from_str(&rig.succeeds(&["dlq", "list", "--json"])).expect("JSON");
-    assert_eq!(list["letters"].as_array().map(Vec::len), Some(3), "{list}");
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(3), "{list}");
     for (text, state) in
         [("ann-3", MessageState::Completed), (&doomed, MessageState::Failed), ("ann-1", MessageState::Completed)]
     {

@@ -139,7 +139,7 @@ async fn what_the_agent_says(scene: &Scene) {
     let id = scene.says("dea", "hm #letta(empty)").await;
     contains(&scene.is_explained(&id, "nothing_to_say").await, &["the agent had nothing to say"]);
     let id = scene.says("lurker", "so it goes").await;
-    contains(&scene.is_explained(&id, "stored").await, &["its route listens"]);
+    contains(&scene.is_explained(&id, "stored").await, &["it was only listened to"]);
 }
 
 async fn what_the_platform_does(scene: &mut Scene) {

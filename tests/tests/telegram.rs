@@ -272,3 +272,21 @@ async fn a_flood_is_taken_once() {
         assert_eq!(counts.messages, expected);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_sender_stops_what_the_agent_works_on() {
+    let stage = Stage::set(Database::Sqlite, "").await;
+    let mut plugin = stage.plugin(&[]);
+    let mut workers = stage.workers(&[]);
+    stage.telegram.say(in_private(7, "unwanted #letta(takes=9000)"));
+    eventually("the agent has it", PATIENCE, || async { stage.rig.letta.arrived() > 0 }).await;
+    stage.telegram.say(in_private(7, "/cancel"));
+    let cancelled = async || stage.counts().await.messages.get("cancelled") == Some(&1);
+    eventually("it is cancelled", PATIENCE, cancelled).await;
+    stage.telegram.say(in_private(7, "next"));
+    let log = stage.telegram.wait_for_log(PATIENCE, |log| log.iter().any(|sent| named(sent) == "next")).await;
+    stage.rests(&mut [&mut plugin, &mut workers]).await;
+    assert!(log.iter().any(|sent| sent.text.contains("asked to stop")), "{log:?}");
+    assert!(log.iter().all(|sent| !sent.text.contains("unwanted")), "{log:?}");
+    assert_eq!(stage.rig.is_sound(), Ok(()));
+}

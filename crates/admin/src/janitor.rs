@@ -169,6 +169,7 @@ fn show_workload(workload: &Workload) {
     for (stage, count) in [("turn", workload.failed_turns), ("delivery", workload.failed_deliveries)] {
         gauge!(metric::DEAD_LETTERS.name, "stage" => stage).set(count as f64);
     }
+    gauge!(metric::QUARANTINED.name).set(workload.quarantined as f64);
     gauge!(metric::OLDEST_MESSAGE.name).set(age(workload.oldest_message));
     gauge!(metric::ANSWERS_OPEN.name).set(workload.answers as f64);
     gauge!(metric::OLDEST_ANSWER.name).set(age(workload.oldest_answer));

@@ -1,6 +1,8 @@
 //! What operators do, once. `operations` is the table of it: the command line, the HTTP server and the MCP server are
 //! thin callers of that; what stands beside it is what it calls.
 
+pub mod access;
+pub mod backlog;
 pub mod cancel;
 pub mod check;
 pub mod dead_letters;
@@ -11,7 +13,10 @@ pub mod forget;
 pub mod holds;
 pub mod janitor;
 pub mod journey;
+pub mod live;
+pub mod modes;
 pub mod operations;
+pub mod person;
 mod preview;
 pub mod replay;
 pub mod retention;

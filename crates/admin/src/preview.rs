@@ -107,6 +107,7 @@ fn as_sent(letter: &Letter, text: &str, format: FormatOptions) -> String {
         platform_user_id: &letter.platform_user_id,
         username: letter.username.as_deref(),
         at: letter.received_at,
+        instructions: None,
     };
     first_line(&format_for_agent(&header, text, format))
 }

@@ -50,6 +50,8 @@ pub enum ReplayError {
     Store(#[from] StoreError),
     #[error("there is no plan {0}: `broca replay --plan` makes one")]
     NoPlan(PlanId),
+    #[error("plan {0} replays nothing: `broca backlog apply {0}` carries it out")]
+    OfBacklog(PlanId),
     #[error("plan {plan} has expired: make a new one with `broca replay --plan` and look at it")]
     Expired { plan: PlanId },
     #[error("the new text cannot be used: {0}")]
@@ -188,7 +190,7 @@ fn summary(items: &[PreviewItem], more: bool) -> Summary {
 /// Writes the draft down as a plan, good for [`PLAN_LIFE`].
 pub async fn keep(store: &Store, draft: &Draft, actor: &str) -> Result<PlanId, ReplayError> {
     let (actor, asked) = (actor.to_owned(), draft.asked.clone());
-    Ok(store.make_plan(NewPlan { actor, asked, life: PLAN_LIFE, items: draft.new.clone() }).await?)
+    Ok(store.make_plan(NewPlan { actor, asked, life: PLAN_LIFE, act: None, items: draft.new.clone() }).await?)
 }
 
 /// What became of a plan.
@@ -247,6 +249,7 @@ pub async fn apply(
             }
             Ok(Replayed::Over) => break,
             Ok(Replayed::Expired { .. }) => return Err(ReplayError::Expired { plan }),
+            Ok(Replayed::OfBacklog) => return Err(ReplayError::OfBacklog(plan)),
             Ok(Replayed::Unknown) => return Err(ReplayError::NoPlan(plan)),
             Err(error) => {
                 report.stopped = Some(error.to_string());

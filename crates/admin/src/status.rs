@@ -5,12 +5,16 @@ use broca_core::{Instance, subject};
 use broca_store::{Counts, Pace, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
+use crate::modes::{self, ModesNow};
+
 /// One look at everything.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Status {
     pub counts: Counts,
     /// Who works, and what keeps messages waiting.
     pub pace: Pace,
+    /// The modes that were set at run time; `None` when they could not be read.
+    pub modes: Option<ModesNow>,
     pub broker: Broker,
     pub consumers: Vec<ConsumerLag>,
 }
@@ -76,7 +80,11 @@ pub async fn status(store: &Store, bus: &Bus, instances: &[Instance]) -> Result<
     }
     let broker = Broker { name: server.name, version: server.version.to_string() };
     let pace = store.pace().await?;
-    Ok(Status { counts, pace, broker, consumers })
+    let modes = modes::now(store, bus).await;
+    if let Err(error) = &modes {
+        tracing::warn!(%error, "the modes that were set at run time cannot be read");
+    }
+    Ok(Status { counts, pace, modes: modes.ok(), broker, consumers })
 }
 
 async fn lag(bus: &Bus, stream: &str, consumer: String) -> ConsumerLag {

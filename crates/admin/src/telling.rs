@@ -21,6 +21,8 @@ fn told(event: &JourneyEvent) -> String {
     let text = |key: &str| event.detail.get(key).and_then(Value::as_str).unwrap_or("?");
     let why = why(event.class.as_deref(), event.reason.as_deref());
     let attempt = event.attempt.unwrap_or_default();
+    let is_notice = event.detail.get("notice").and_then(Value::as_bool) == Some(true);
+    let (what, of_notice) = if is_notice { ("notice", " of the notice") } else { ("answer", "") };
     match event.kind {
         EventKind::Accepted => format!("accepted through {actor} as its event {}", text("event_id")),
         EventKind::Replayed => {
@@ -40,6 +42,7 @@ fn told(event: &JourneyEvent) -> String {
         EventKind::TakenOver => {
             format!("conversation taken over by {actor}, epoch {epoch}: the lease of {} had run out", text("from"))
         }
+        EventKind::ModeSet => format!("handled in mode {}, set for {} at run time", text("mode"), text("of")),
         EventKind::TurnStarted => format!("attempt {attempt} at the agent begun by {actor}"),
         EventKind::TurnResumed => format!("open attempt of {} taken up by {actor}", text("from")),
         EventKind::ConversationRenewed => format!("the agent had lost the conversation; begun anew as {}", text("to")),
@@ -62,21 +65,22 @@ fn told(event: &JourneyEvent) -> String {
         EventKind::Suppressed => format!("suppressed{why}"),
         EventKind::Failed => format!("failed, a dead letter{why}"),
         EventKind::Cancelled => format!("cancelled{why}"),
-        EventKind::AnswerPublished => "answer confirmed by the broker".to_owned(),
+        EventKind::AnswerPublished => format!("{what} confirmed by the broker"),
         EventKind::DeadLetterPublished => "copy of the dead letter confirmed by the broker".to_owned(),
-        EventKind::DeliveryBegun => format!("delivery {attempt} begun by {actor}"),
+        EventKind::DeliveryBegun => format!("delivery {attempt}{of_notice} begun by {actor}"),
         EventKind::DeliveryTakenOver => format!("cut off delivery {attempt} of {} taken up by {actor}", text("from")),
         EventKind::PartSent => {
             let part = event.detail.get("part").and_then(Value::as_u64).unwrap_or_default();
             format!("part {part} sent, receipt {}", receipt(event))
         }
+        EventKind::Delivered if is_notice => format!("notice delivered, receipt {}", receipt(event)),
         EventKind::Delivered => format!("delivered, receipt {}", receipt(event)),
-        EventKind::DeliveryRetry => format!("delivery {attempt} failed, next attempt {}{why}", until(event)),
-        EventKind::DeliveryDead => format!("delivery {attempt} failed for good{why}"),
-        EventKind::DeliveryUnknown => format!("delivery {attempt} ended, and nobody knows how{why}"),
+        EventKind::DeliveryRetry => format!("delivery {attempt}{of_notice} failed, next attempt {}{why}", until(event)),
+        EventKind::DeliveryDead => format!("delivery {attempt}{of_notice} failed for good{why}"),
+        EventKind::DeliveryUnknown => format!("delivery {attempt}{of_notice} ended, and nobody knows how{why}"),
         EventKind::DeliveryHandedBack => format!("delivery {attempt} given back by {actor}, it does not count"),
-        EventKind::DeliverySuppressed => format!("answer kept back{why}"),
-        EventKind::NoticeOwed => format!("a notice to the person is owed{why}"),
+        EventKind::DeliverySuppressed => format!("{what} kept back{why}"),
+        EventKind::NoticeOwed => "the person is told, by a notice".to_owned(),
         EventKind::Resolved => format!("dead letter resolved by {actor}{why}"),
         EventKind::Purged => "copy of the dead letter dropped".to_owned(),
         EventKind::BreakerOpened | EventKind::BreakerClosed => format!("{} for {}{why}", event.kind, text("endpoint")),

@@ -52,7 +52,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         cli.command,
         Command::Up(_)
             | Command::Worker(_)
-            | Command::Plugin(_)
+            | Command::Plugin(commands::plugin::Command::Run(_))
             | Command::Demo(_)
             | Command::Bench(_)
             | Command::Api(_)
@@ -69,7 +69,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 /// Commands that answer and end say only what is wrong, unless somebody asked for more.
 fn start_log(config: &Loaded, command: &Command) -> Result<(), Failure> {
     let log = &config.settings.log;
-    let stays = matches!(command, Command::Up(_) | Command::Worker(_) | Command::Plugin(_) | Command::Api(_));
+    let runs = |command: &commands::plugin::Command| matches!(command, commands::plugin::Command::Run(_));
+    let stays = match command {
+        Command::Up(_) | Command::Worker(_) | Command::Api(_) => true,
+        Command::Plugin(command) => runs(command),
+        _ => false,
+    };
     let level = if stays || config.source_of("log.level") != "default" { log.level.as_str() } else { "warn" };
     let name = matches!(command, Command::Up(_)).then_some("up");
     telemetry::start(level, log.format, name)
@@ -82,7 +87,9 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Plugin(command) => commands::plugin::run(app, &command).await,
         Command::Migrate(args) => commands::migrate::run(app, &args).await,
         Command::Nats(command) => commands::nats::run(app, &command).await,
-        Command::Config(command) => commands::config::run(app, &command),
+        Command::Config(command) => commands::config::run(app, &command).await,
+        Command::Mode(command) => commands::mode::run(app, &command).await,
+        Command::Events(args) => commands::events::run(app, &args).await,
         Command::Audit(command) => commands::audit::run(app, &command).await,
         Command::Token(command) => commands::token::run(app, &command).await,
         Command::Api(args) => commands::api::run(app, &args).await,
@@ -97,10 +104,15 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Message(command) => commands::message::run(app, &command).await,
         Command::Dlq(command) => commands::dlq::run(app, &command).await,
         Command::Targets(command) => commands::targets::run(app, &command).await,
+        Command::Access(command) => commands::access::run(app, &command).await,
+        Command::Ignore(command) => commands::ignore::run(app, &command).await,
+        Command::Pairing(command) => commands::pairing::run(app, &command).await,
         Command::Hold(command) => commands::hold::run(app, &command).await,
         Command::Users(command) => commands::users::run(app, &command).await,
         Command::Export(args) => commands::export::run(app, &args).await,
+        Command::Backup(args) => commands::backup::run(app, &args).await,
         Command::Retention(command) => commands::retention::run(app, &command).await,
+        Command::Backlog(args) => commands::backlog::run(app, &args).await,
         Command::Replay(args) => commands::replay::run(app, &args).await,
         Command::Demo(args) => commands::demo::run(app, &args).await,
         Command::Bench(args) => commands::bench::run(app, &args).await,

@@ -85,12 +85,7 @@ pub(crate) struct ModeFlag {
 
 impl ModeFlag {
     fn flag(&self) -> Option<Flag> {
-        let name = match self.mode? {
-            Mode::Echo => "echo",
-            Mode::Listen => "listen",
-            Mode::Live => "live",
-        };
-        Flag::given("--mode", "mode", Some(name.to_owned()))
+        Flag::given("--mode", "mode", Some(self.mode?.to_string()))
     }
 }
 
@@ -100,8 +95,8 @@ pub(crate) enum Command {
     Up(commands::up::Args),
     /// Runs one worker process
     Worker(commands::worker::Args),
-    /// Plugin processes
-    #[command(subcommand)]
+    /// Plugin processes, and their settings while they run
+    #[command(subcommand, visible_alias = "plugins")]
     Plugin(commands::plugin::Command),
     /// Brings the database's schema up to date
     Migrate(commands::migrate::Args),
@@ -117,6 +112,8 @@ pub(crate) enum Command {
     /// Chats and people that take no answers: the bot is blocked, or the chat is gone
     #[command(subcommand)]
     Targets(commands::targets::Command),
+    /// What waits to be answered, and what is to become of it after an outage
+    Backlog(commands::backlog::Args),
     /// Brings messages and answers back that failed
     Replay(commands::replay::Args),
     /// Keeps something back for a while
@@ -134,13 +131,29 @@ pub(crate) enum Command {
     Mcp(commands::mcp::Args),
     /// The numbers of the whole deployment
     Metrics(commands::metrics::Args),
+    /// What is done with messages, while everything runs: echo, listen or live
+    #[command(subcommand)]
+    Mode(commands::mode::Command),
+    /// What happens, as it happens
+    Events(commands::events::Args),
     /// People: who wrote, and the deletion of one person's data
     #[command(subcommand)]
     Users(commands::users::Command),
     Export(commands::export::Args),
+    /// Copies the embedded database to a file, while everything runs
+    Backup(commands::backup::Args),
     /// How long things are kept, and the removal of what is over
     #[command(subcommand)]
     Retention(commands::retention::Command),
+    /// Who may talk, and who may not
+    #[command(subcommand)]
+    Access(commands::access::Command),
+    /// Those of whom nothing is taken
+    #[command(subcommand)]
+    Ignore(commands::ignore::Command),
+    /// The codes that strangers were given
+    #[command(subcommand)]
+    Pairing(commands::pairing::Command),
     /// Is every message over or on its way? For monitors, and after an outage
     Check(commands::check::Args),
     /// Is this deployment as it should be? After an installation, an upgrade, and in CI

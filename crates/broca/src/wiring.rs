@@ -2,12 +2,18 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use broca_admin::janitor::JanitorOptions;
+use broca_admin::{
+    janitor::JanitorOptions,
+    modes::{self, ModesNow},
+};
 use broca_bus::{Auth, Bus, BusOptions};
 use broca_core::{Instance, route::Routes};
-use broca_pipeline::{PipelineError, deliver::DeliveryOptions, sweep::SweepOptions, worker::WorkerOptions};
+use broca_pipeline::{
+    PipelineError, admission::AccessOptions, deliver::DeliveryOptions, events::EventOptions, sweep::SweepOptions,
+    worker::WorkerOptions,
+};
 use broca_plugin_cli::CliSettings;
-use broca_store::{AuditLimits, Store, StoreOptions};
+use broca_store::{AuditLimits, PairingTerms, Store, StoreOptions};
 use secrecy::SecretString;
 
 use crate::{
@@ -19,6 +25,9 @@ use crate::{
 
 /// How long a process waits for NATS when it starts: a broker and its clients often start together.
 const BROKER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a command that shows settings waits for those that are set at run time.
+const GLANCE: Duration = Duration::from_secs(2);
 
 impl App {
     fn settings(&self) -> &Settings {
@@ -54,6 +63,24 @@ impl App {
     /// The same, for a look at what is there now.
     pub(crate) async fn bus_now(&self, role: &str) -> Result<Bus, Failure> {
         Ok(Bus::connect(self.bus_options(&self.nats_address()?, role)).await?)
+    }
+
+    /// Both, for a command that changes something while everything runs.
+    pub(crate) async fn both(&self, role: &str) -> Result<(Store, Bus), Failure> {
+        let store = self.store().await?;
+        store.check_migrated().await?;
+        Ok((store, self.bus(role).await?))
+    }
+
+    /// What was set at run time, as far as it can be known at once; `None` when nothing runs or nobody answers.
+    pub(crate) async fn modes_now(&self) -> Option<ModesNow> {
+        let address = self.nats_address().ok()?;
+        let look = async {
+            let bus = Bus::connect(self.bus_options(&address, "config")).await.ok()?;
+            let store = self.store().await.ok()?;
+            modes::now(&store, &bus).await.ok()
+        };
+        tokio::time::timeout(GLANCE, look).await.ok().flatten()
     }
 
     pub(crate) fn nats_address(&self) -> Result<NatsAddress, Failure> {
@@ -109,6 +136,8 @@ impl App {
             mode: settings.effective_mode(),
             retry: settings.retry,
             on_unknown: settings.on_unknown,
+            notice: settings.notice.clone(),
+            quarantine_after: settings.quarantine_after,
             format: settings.format,
         })
     }
@@ -126,6 +155,11 @@ impl App {
                 grace: Duration::from_millis(worker.sweep_grace_ms),
             },
         }
+    }
+
+    pub(crate) fn event_options(&self) -> EventOptions {
+        let events = &self.settings().events;
+        EventOptions { enabled: events.enabled, max_per_s: events.max_per_s }
     }
 
     pub(crate) fn janitor_options(&self) -> JanitorOptions {
@@ -158,6 +192,20 @@ impl App {
         }
     }
 
+    /// Who may talk through an instance.
+    pub(crate) fn access_options(&self, instance: &Instance) -> AccessOptions {
+        let (settings, pairing) = (self.settings(), &self.settings().pairing);
+        AccessOptions {
+            general: settings.access.clone(),
+            instance: settings.plugins.get(instance).and_then(|plugin| plugin.access.clone()).unwrap_or_default(),
+            pairing: PairingTerms {
+                code_life: Duration::from_secs(pairing.code_life_s),
+                max_open: pairing.max_open,
+                per_day: pairing.per_day,
+            },
+        }
+    }
+
     /// Where terminals find the `cli` plugin.
     pub(crate) fn cli_settings(&self, instance: &Instance) -> Result<CliSettings, Failure> {
         self.config.plugin_settings(instance, &self.cli_defaults(instance)?)
@@ -186,6 +234,7 @@ impl From<PipelineError> for Failure {
             PipelineError::Bus(error) => error.into(),
             PipelineError::Store(error) => error.into(),
             PipelineError::Host(error) => Self::new(Code::Failure, error.to_string()),
+            PipelineError::Settings(error) => Self::new(Code::Usage, error.to_string()),
         }
     }
 }

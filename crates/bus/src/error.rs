@@ -39,6 +39,9 @@ pub enum BusError {
         "consumer '{consumer}' of stream {stream} is {found}, not a durable pull consumer with explicit acks: delete it and run `broca nats apply`"
     )]
     WrongConsumer { stream: String, consumer: String, found: String },
+    /// A value of the settings' bucket is not what the caller had read when it decided.
+    #[error("somebody else changed {key} at the same moment: nothing was written, look again and repeat it")]
+    Changed { key: String },
     /// JetStream understood and refused.
     #[error("JetStream refused {request}: {reason} (error code {code})")]
     Refused { request: String, code: u64, reason: String },

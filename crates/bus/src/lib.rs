@@ -6,6 +6,7 @@
 //! need: order, exactly-once, or that an acknowledgement of an old delivery is refused. Those come from SQL.
 
 mod account;
+mod announce;
 mod api;
 mod connect;
 mod consume;
@@ -15,15 +16,18 @@ mod job;
 mod publish;
 mod pull;
 mod purge;
+mod settings;
 pub mod topology;
 mod version;
 
 pub use account::Storage;
+pub use announce::Announcements;
 pub use connect::{Auth, Bus, BusOptions, ServerFacts};
 pub use consume::{Backlog, Consumer};
 pub use error::BusError;
 pub use job::{Job, ProgressHandle};
 pub use publish::{Acked, Outgoing};
+pub use settings::{Entry, Known, SettingsFeed};
 
 pub use topology::{ApplyOptions, Change, ChangeKind, FieldChange, StreamLimits, Topology};
 pub use version::{MINIMUM_SERVER, ServerVersion, TESTED_SERVER};

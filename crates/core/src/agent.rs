@@ -69,7 +69,7 @@ impl Failure {
 macro_rules! classes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal),* $(,)?) => {
         /// The classes of failure, of turns and of deliveries.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum FailureClass { $($(#[$doc])* $variant),* }
 
@@ -119,6 +119,15 @@ classes!(
     /// The configuration does not fit (no such agent, no such route).
     Misconfigured = "misconfigured",
 );
+
+impl FailureClass {
+    /// Whether it may be the conversation's own fault that its message failed. Where an endpoint is away, a key is wrong or an
+    /// agent is not configured, every conversation fails alike, and to quarantine them all would help nobody.
+    pub fn may_be_the_conversations(self) -> bool {
+        use FailureClass::{Blocked, Misconfigured, Operator, RateLimited, Unauthorised, Unavailable};
+        !matches!(self, Unavailable | RateLimited | Unauthorised | Misconfigured | Operator | Blocked)
+    }
+}
 
 impl std::fmt::Display for FailureClass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

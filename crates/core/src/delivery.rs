@@ -6,6 +6,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ProfileId, ResponseId, TraceParent, UserId, agent::Failure};
 
+/// What a response tells the person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ResponseKind {
+    Answer,
+    /// That there is no answer. It is no dead letter when it cannot be delivered, and never brings another notice.
+    Notice,
+}
+
+impl ResponseKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Notice => "notice",
+        }
+    }
+}
+
+impl std::str::FromStr for ResponseKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "answer" => Ok(Self::Answer),
+            "notice" => Ok(Self::Notice),
+            _ => Err(format!("'{text}' is no kind of response")),
+        }
+    }
+}
+
 /// An answer for a platform.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Response {

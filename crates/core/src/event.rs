@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ConversationId, Instance, MessageId, MessageState, Timestamp};
+use crate::{ConversationId, Instance, MessageId, MessageState, ResponseState, Timestamp};
 
 /// The version this code writes; fields it does not know are ignored.
 pub const VERSION: u32 = 1;
@@ -108,9 +108,14 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MessageEvent {
     pub message_id: MessageId,
-    pub conversation_id: ConversationId,
+    /// A plugin process does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<ConversationId>,
     /// What it is in now; `processing` means that an agent works on it.
     pub state: MessageState,
+    /// What its answer is in now; there when the event tells of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<ResponseState>,
     /// Why it failed, waits, or was not answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

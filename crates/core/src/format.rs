@@ -32,17 +32,23 @@ pub struct Header<'a> {
     pub platform_user_id: &'a str,
     pub username: Option<&'a str>,
     pub at: Timestamp,
+    /// What an operator wants the agent to bear in mind with everything this person says.
+    pub instructions: Option<&'a str>,
 }
 
 /// The text that the agent reads.
 pub fn format_for_agent(header: &Header<'_>, text: &str, options: FormatOptions) -> String {
-    let mut fields = Vec::with_capacity(3);
+    let mut fields = Vec::with_capacity(4);
     if let Some(username) = header.username {
         fields.push(format!("Username: @{}", header_value(username.trim_start_matches('@'))));
     }
     fields.push(format!("{} ID: {}", platform_label(header.platform), header_value(header.platform_user_id)));
     if options.timestamp {
         fields.push(format!("Timestamp: {}", rfc3339(header.at)));
+    }
+    // Last, because a sentence may have commas.
+    if let Some(instructions) = header.instructions.map(instruction).filter(|text| !text.is_empty()) {
+        fields.push(format!("Instructions: {instructions}"));
     }
     let body = match options.sanitising {
         Sanitising::Keep => sanitize(text),
@@ -90,6 +96,12 @@ fn header_value(value: &str) -> String {
     value.chars().filter(|c| !matches!(c, '[' | ']' | ',') && !c.is_control()).collect()
 }
 
+/// On one line, without what would end the header.
+fn instruction(text: &str) -> String {
+    let kept: String = text.chars().filter(|c| !matches!(c, '[' | ']')).collect();
+    flatten(&kept)
+}
+
 /// The time as people read it, in UTC and whole seconds, e.g. `2026-11-23T08:00:00Z`.
 pub fn rfc3339(at: Timestamp) -> String {
     let nanos = i128::from(at.micros().div_euclid(1_000_000)) * 1_000_000_000;
@@ -109,13 +121,14 @@ mod tests {
         platform_user_id: "7",
         username: Some("alice"),
         at: Timestamp(1_764_000_000_000_000),
+        instructions: None,
     };
 
     proptest! {
         #[test]
         fn what_goes_in_front_comes_off_again(text in any::<String>(), name in any::<String>(), id in "\\PC{1,20}") {
-            let header = Header { username: Some(&name), platform_user_id: &id, ..ALICE };
-            for timestamp in [false, true] {
+            for (timestamp, instructions) in [(false, None), (true, None), (true, Some(name.as_str()))] {
+                let header = Header { username: Some(&name), platform_user_id: &id, instructions, ..ALICE };
                 let formatted = format_for_agent(&header, &text, FormatOptions { timestamp, ..FormatOptions::default() });
                 prop_assert_eq!(extract_message_content(&formatted), sanitize(&text));
             }
@@ -138,6 +151,11 @@ mod tests {
         assert_eq!(
             format_for_agent(&ALICE, "hello", stamped),
             "[Username: @alice, Telegram ID: 7, Timestamp: 2025-11-24T16:00:00Z] hello"
+        );
+        let instructed = Header { instructions: Some("Be brief,\nand [kind]."), ..ALICE };
+        assert_eq!(
+            format_for_agent(&instructed, "hello", plain),
+            "[Username: @alice, Telegram ID: 7, Instructions: Be brief, and kind.] hello"
         );
     }
 

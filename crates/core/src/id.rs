@@ -97,11 +97,21 @@ id!(
     TokenId
 );
 id!(
+    /// One change of live settings.
+    ChangeId
+);
+id!(
+    /// One rule of an operator's about who may talk.
+    RuleId
+);
+id!(
     /// The key of order: one agent and one scope key.
     ConversationId
 );
 
-time_ordered!(MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId, ActId, TokenId);
+time_ordered!(
+    MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId, ChangeId, RuleId, ActId, TokenId
+);
 
 impl MessageId {
     /// Not greater than the id of any message that was made at `at` or later, by its maker's clock.

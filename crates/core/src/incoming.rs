@@ -16,6 +16,12 @@ pub struct Incoming {
     /// Whether several people talk in that chat.
     #[serde(default)]
     pub is_group: bool,
+    /// Whether it names the bot or replies to it; `None` when the plugin cannot tell, and for a person's own chat.
+    #[serde(default)]
+    pub addressed: Option<bool>,
+    /// Who the sender is by the plugin's own settings, if those say anything about it.
+    #[serde(default)]
+    pub claim: Option<Claim>,
     pub text: String,
     /// Whatever the plugin wants to see again when it delivers the answer.
     #[serde(default)]
@@ -43,6 +49,16 @@ pub struct Sender {
     /// Merged over what is known of the profile.
     #[serde(default)]
     pub metadata: serde_json::Value,
+}
+
+/// What a plugin's own settings say of a sender. The core decides what follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Claim {
+    /// The account's owner.
+    Owner,
+    /// Somebody else, and the account is to serve its owner alone.
+    Stranger,
 }
 
 /// How much a message may carry.

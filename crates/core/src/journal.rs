@@ -56,14 +56,15 @@ kinds!(
     Held = "held",
     /// An operator's hold ended; it has a new place at the tail. `events`.
     Released = "released",
-    /// Its conversation kept failing and was taken out of the way. `events`.
-    Quarantined = "quarantined",
     /// Said to the agent in one turn with others. `events`, written as the turn starts; detail `turn`, `place`, `of`.
     Coalesced = "coalesced",
     /// A worker took the free conversation. `events`, with epoch; detail `ttl` of the lease in microseconds.
     Claimed = "claimed",
     /// A worker took the conversation from one whose lease had run out. `events`, with epoch; detail `ttl`, `from`.
     TakenOver = "taken_over",
+    /// It is handled in another mode than the configured one, as an operator set it at run time. `events`, with epoch;
+    /// detail `mode`, `of`.
+    ModeSet = "mode_set",
     /// Recorded before the agent hears of it. The row of the turn.
     TurnStarted = "turn_started",
     /// A worker took up a turn that its predecessor left open. `events`, with epoch; detail `turn`, `from`,
@@ -94,6 +95,10 @@ kinds!(
     Suppressed = "suppressed",
     Failed = "failed",
     Cancelled = "cancelled",
+    /// The person is told that there will be no answer. The row of the notice.
+    NoticeOwed = "notice_owed",
+    /// Its conversation failed so many times in a row that it was put on hold. `events`; detail `hold`, `reason`.
+    Quarantined = "quarantined",
     /// The broker confirmed the answer. `events`, written as the owed publish goes.
     AnswerPublished = "answer_published",
     /// The broker confirmed the copy of a dead letter. `events`, written as the owed publish goes.
@@ -113,8 +118,6 @@ kinds!(
     DeliveryHandedBack = "delivery_handed_back",
     /// The answer is not to be delivered. The row of the answer; a replay moves what it overwrites there to `events`.
     DeliverySuppressed = "delivery_suppressed",
-    /// The person is to be told that there will be no answer. `events`.
-    NoticeOwed = "notice_owed",
     /// An operator said that a dead letter needs nothing more. A row of `letters_closed`.
     Resolved = "resolved",
     /// The copy of a closed dead letter was dropped from its stream. A row of `letters_closed`.
@@ -148,7 +151,7 @@ impl EventKind {
                 Some(MessageState::Received)
             }
             Self::TurnStarted => Some(MessageState::Processing),
-            Self::Held | Self::Quarantined => Some(MessageState::Held),
+            Self::Held => Some(MessageState::Held),
             _ => MessageState::ALL.iter().copied().find(|state| Self::end_of(*state) == Some(self)),
         }
     }
@@ -156,7 +159,9 @@ impl EventKind {
     /// The state that an answer is in after this happened to it; `None` when it stays as it is.
     pub fn response_state(self) -> Option<ResponseState> {
         match self {
-            Self::Answered | Self::Replayed | Self::DeliveryHandedBack => Some(ResponseState::Pending),
+            Self::Answered | Self::NoticeOwed | Self::Replayed | Self::DeliveryHandedBack => {
+                Some(ResponseState::Pending)
+            }
             Self::DeliveryBegun => Some(ResponseState::Delivering),
             Self::Delivered => Some(ResponseState::Delivered),
             Self::DeliveryRetry => Some(ResponseState::Retry),

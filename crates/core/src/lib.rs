@@ -4,6 +4,7 @@
 //! Everything here is a value or a pure function. The adapters (`broca-store`, `broca-bus`, `broca-letta`,
 //! `broca-plugin`) share these types and never each other's.
 
+pub mod access;
 pub mod agent;
 pub mod breaker;
 pub mod burst;
@@ -16,7 +17,9 @@ pub mod id;
 pub mod incoming;
 pub mod instance;
 pub mod journal;
+pub mod live;
 pub mod metric;
+pub mod notice;
 pub mod retry;
 pub mod rights;
 pub mod route;
@@ -27,13 +30,13 @@ pub mod trace;
 
 pub use agent::{Answer, TurnOutcome, Usage};
 pub use clock::{Clock, SystemClock, Timestamp};
-pub use delivery::{DeliveryError, Part, Profile, Receipt, Response};
+pub use delivery::{DeliveryError, Part, Profile, Receipt, Response, ResponseKind};
 pub use event::{Event, EventType};
 pub use id::{
-    ActId, ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, TokenId, TurnId, UserId,
-    WorkerId,
+    ActId, ChangeId, ConversationId, HoldId, MessageId, OutboxId, PlanId, ProfileId, ResponseId, RuleId, TokenId,
+    TurnId, UserId, WorkerId,
 };
-pub use incoming::{Incoming, Limits, Refusal, Sender};
+pub use incoming::{Claim, Incoming, Limits, Refusal, Sender};
 pub use instance::Instance;
 pub use journal::EventKind;
 pub use state::{IllegalTransition, MessageState, ResponseState, TurnState};

@@ -95,7 +95,7 @@ table! {
     /// Always 1; says which process this is and which version it runs.
     BUILD_INFO: Gauge "broca_build_info" ["process", "role", "version"] by Worker Plugin Up;
 
-    /// Reports of a platform: accepted, duplicate, refused (can never be accepted), unavailable (nothing was stored).
+    /// Reports of a platform: accepted, duplicate, suppressed (its sender may not talk), refused (can never be accepted), unavailable (nothing was stored).
     MESSAGES: Counter "broca_messages_total" ["plugin", "platform", "outcome"] by Plugin;
     /// From a plugin's report to the commit.
     INGEST: ShortSeconds "broca_ingest_duration_seconds" ["plugin", "platform"] by Plugin;
@@ -104,7 +104,7 @@ table! {
     WAKES: Counter "broca_wakes_total" ["outcome"] by Worker;
     /// Turns that were begun, or taken up from a predecessor.
     TURNS_STARTED: Counter "broca_turns_started_total" ["agent"] by Worker;
-    /// Turns that ended: answered, retry, dead, unknown, lease_lost, handed_over; with the class of the failure.
+    /// Turns that ended: answered, retry, dead, unknown, stopped, lease_lost, handed_over; with the class of the failure.
     TURNS: Counter "broca_turns_total" ["agent", "outcome", "class"] by Worker;
     /// How long the agent took for a turn.
     TURN: Seconds "broca_turn_duration_seconds" ["agent"] by Worker;
@@ -118,8 +118,10 @@ table! {
     SLOT_WAIT: Seconds "broca_turn_slot_wait_seconds" ["agent"] by Worker;
     /// Tokens that turns used, as the agent counts them: prompt, completion.
     TOKENS: Counter "broca_tokens_total" ["agent", "kind"] by Worker;
-    /// Messages that came to an end at the agent: completed, stored, failed.
+    /// Messages that came to an end at the agent: completed, stored, failed, cancelled (in their turn).
     MESSAGES_ENDED: Counter "broca_messages_ended_total" ["plugin", "platform", "outcome"] by Worker;
+    /// People who were to be told that their message failed.
+    NOTICES: Counter "broca_notices_total" ["plugin", "platform"] by Worker;
     /// From the acceptance of a message, or its last replay, to its answer.
     ANSWER: Seconds "broca_answer_delay_seconds" ["plugin", "platform"] by Worker;
     /// Conversations that this worker holds.
@@ -145,6 +147,11 @@ table! {
     /// 1 for the state that the plugin is in: waiting_for_account, connecting, connected, degraded, bad_credentials, misconfigured, stopping, stopped.
     PLUGIN_STATE: Gauge "broca_plugin_state" ["plugin", "platform", "state"] by Plugin;
 
+    /// Events said: message, status, error, own.
+    EVENTS: Counter "broca_events_total" ["type"] by Worker Plugin;
+    /// Events that were not said: more than may be said a second, no room, no connection.
+    EVENTS_DROPPED: Counter "broca_events_dropped_total" ["type"] by Worker Plugin;
+
     /// Publishes of what was owed, and of swept wakes: stored, duplicate (the stream had it already), failed.
     PUBLISHES: Counter "broca_publishes_total" ["kind", "outcome"] by Worker Plugin;
     /// From a publish to the broker's acknowledgement.
@@ -163,6 +170,8 @@ table! {
 
     /// Conversations with work: waiting (nobody has it yet), in_hand (a worker holds it), parked (tried again later).
     CONVERSATIONS: Gauge "broca_conversations" ["state"] by Worker, one;
+    /// Conversations that are on hold because they kept failing.
+    QUARANTINED: Gauge "broca_conversations_quarantined" [] by Worker, one;
     /// Age of the oldest message that is not over, since its acceptance or its last replay; 0 when all are.
     OLDEST_MESSAGE: Gauge "broca_oldest_message_age_seconds" [] by Worker, one;
     /// Answers that are neither delivered nor given up.

@@ -1,13 +1,15 @@
 //! Which agent answers a message, whose timeline it joins, and whether an agent is called at all.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Instance, UserId,
+    access::AccessSettings,
     burst::{Busy, Coalesce},
     format::FormatOptions,
+    notice::NoticePolicy,
     retry::RetryPolicy,
 };
 
@@ -22,6 +24,22 @@ pub enum Mode {
     Listen,
     /// Have the agent answer.
     Live,
+}
+
+impl Mode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Listen => "listen",
+            Self::Live => "live",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl FromStr for Mode {
@@ -113,9 +131,15 @@ pub struct Route {
     /// `None` follows the global one.
     pub on_unknown: Option<OnUnknown>,
     pub format: Option<FormatOptions>,
+    /// `None` follows the global one.
+    pub notice: Option<NoticePolicy>,
+    /// Likewise.
+    pub quarantine_after: Option<u32>,
     /// Messages in quick succession become one turn.
     pub coalesce: Option<Coalesce>,
     pub busy: Option<Busy>,
+    /// Who may talk on it, where that is not what its instance says.
+    pub access: Option<AccessSettings>,
 }
 
 impl Route {
@@ -141,8 +165,13 @@ pub struct Resolved {
     pub retry: RetryPolicy,
     pub on_unknown: OnUnknown,
     pub format: FormatOptions,
+    /// Set when it is on.
+    pub notice: Option<NoticePolicy>,
+    /// So many messages in a row that failed by their conversation's own fault, and it is put on hold; 0 is never.
+    pub quarantine_after: u32,
     pub coalesce: Coalesce,
     pub busy: Busy,
+    pub access: Option<AccessSettings>,
 }
 
 impl Resolved {
@@ -160,6 +189,8 @@ pub struct Routes {
     pub retry: RetryPolicy,
     pub on_unknown: OnUnknown,
     pub format: FormatOptions,
+    pub notice: NoticePolicy,
+    pub quarantine_after: u32,
 }
 
 pub const DEFAULT_AGENT: &str = "default";
@@ -178,8 +209,11 @@ impl Routes {
             retry: route.retry.unwrap_or(self.retry),
             on_unknown: route.on_unknown.unwrap_or(self.on_unknown),
             format: route.format.unwrap_or(self.format),
+            notice: Some(route.notice.as_ref().unwrap_or(&self.notice)).filter(|notice| notice.enabled).cloned(),
+            quarantine_after: route.quarantine_after.unwrap_or(self.quarantine_after),
             coalesce: route.coalesce.unwrap_or_default(),
             busy: route.busy.unwrap_or_default(),
+            access: route.access.clone(),
         }
     }
 

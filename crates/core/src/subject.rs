@@ -12,6 +12,10 @@ pub const STREAM_DLQ: &str = "BROCA_DLQ";
 pub const STREAM_EVENTS: &str = "BROCA_EVENTS";
 /// The key-value bucket of live settings.
 pub const KV_SETTINGS: &str = "broca_settings";
+/// The stream that the bucket is.
+pub const STREAM_SETTINGS: &str = "KV_broca_settings";
+/// The bucket's key of the modes that hold instead of the configured ones.
+pub const KEY_MODES: &str = "mode";
 /// The one durable consumer that all workers share.
 pub const CONSUMER_WORKERS: &str = "workers";
 
@@ -48,6 +52,27 @@ pub fn event(kind: &EventType, instance: &Instance) -> String {
 /// What to subscribe to for events of a type, of one instance or of all.
 pub fn events(kind: &EventType, instance: Option<&Instance>) -> String {
     format!("broca.events.{kind}.{}", instance.map_or("*", Instance::as_str))
+}
+
+/// Where workers tell an instance that somebody waits for an answer: `broca.typing.<instance>`. Of no stream: it is
+/// worth something now or never.
+pub fn typing(instance: &Instance) -> String {
+    format!("broca.typing.{instance}")
+}
+
+/// The bucket's key of an instance's settings.
+pub fn settings_key(instance: &Instance) -> String {
+    format!("plugin.{instance}")
+}
+
+/// The bucket's key of what an instance is told to do.
+pub fn control_key(instance: &Instance) -> String {
+    format!("control.{instance}")
+}
+
+/// The subject of one of the bucket's keys.
+pub fn of_setting(key: &str) -> String {
+    format!("$KV.{KV_SETTINGS}.{key}")
 }
 
 /// The instance that a `broca.in.<instance>` or `broca.out.<instance>` subject names.

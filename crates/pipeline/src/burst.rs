@@ -48,22 +48,29 @@ pub(crate) async fn gather(
     if !(route.joins() && !message.replayed || message.to_join && route.mode != Mode::Listen) {
         return alone(message);
     }
-    let how = if message.to_join { Coalesce::ON_DEMAND } else { route.coalesce };
-    let at_most = how.max_messages.clamp(1, Coalesce::MOST_MESSAGES);
-    let read = || worker.store.gather(held.conversation, held.epoch, at_most + 1);
-    let Some(mut pending) = worker.persist(held, read).await else { return Said::Lost };
-    // What a hold or an operator took away meanwhile is found by reading again.
-    if pending.first().is_none_or(|first| first.id != message.id) {
-        return Said::Changed;
-    }
-    let first = &pending[0];
-    let waiting: Vec<Waiting> = pending.iter().map(|next| waiting(worker, route, first, next)).collect();
-    match burst::gather(&Coalesce { max_messages: at_most, ..how }, &waiting) {
-        Gathered::Turn(count) => {
-            pending.truncate(count.max(1));
-            Said::Messages { messages: pending, fresh: true }
+    loop {
+        let how = if message.to_join { Coalesce::ON_DEMAND } else { route.coalesce };
+        let at_most = how.max_messages.clamp(1, Coalesce::MOST_MESSAGES);
+        let read = || worker.store.gather(held.conversation, held.epoch, at_most + 1);
+        let Some(mut pending) = worker.persist(held, read).await else { return Said::Lost };
+        // What a hold or an operator took away meanwhile is found by reading again.
+        if pending.first().is_none_or(|first| first.id != message.id) {
+            return Said::Changed;
         }
-        Gathered::Wait(left) => park(worker, held, (agent, first), left).await,
+        let first = &pending[0];
+        let waiting: Vec<Waiting> = pending.iter().map(|next| waiting(worker, route, first, next)).collect();
+        match burst::gather(&Coalesce { max_messages: at_most, ..how }, &waiting) {
+            Gathered::Turn(count) => {
+                pending.truncate(count.max(1));
+                return Said::Messages { messages: pending, fresh: true };
+            }
+            Gathered::Wait(left) => {
+                let seen = pending[pending.len() - 1].seq;
+                if let Some(said) = park(worker, held, (agent, &pending[0], seen), left).await {
+                    return said;
+                }
+            }
+        }
     }
 }
 
@@ -106,7 +113,13 @@ pub(crate) fn gives_way(route: &Resolved, messages: &[PendingMessage]) -> bool {
     route.busy == Busy::Interrupt && messages.iter().all(|message| message.interrupted < MAX_INTERRUPTIONS)
 }
 
-async fn park(worker: &Worker, held: &Held, (agent, first): (&str, &PendingMessage), left: Duration) -> Said {
+/// `None`: another message was accepted since the queue was read, whose wake found the conversation taken.
+async fn park(
+    worker: &Worker,
+    held: &Held,
+    (agent, first, seen): (&str, &PendingMessage, i64),
+    left: Duration,
+) -> Option<Said> {
     let park = Park {
         conversation: held.conversation,
         epoch: held.epoch,
@@ -114,9 +127,11 @@ async fn park(worker: &Worker, held: &Held, (agent, first): (&str, &PendingMessa
         what_for: Parked::Window,
         until: Timestamp::default(),
         delay: left,
+        seen: Some(seen),
         why: Failure::new(FailureClass::Gathering, "more messages may follow, and are to be answered with it"),
     };
     match worker.persist(held, || worker.store.park(park.clone())).await {
+        Some(Fenced::Done(Timestamp(0))) => None,
         Some(Fenced::Done(until)) => {
             meter::parked(agent, Parked::Window);
             tracing::debug!(message_id = %first.id, conversation = %held.conversation, until = until.micros(), "more may follow");
@@ -126,13 +141,13 @@ async fn park(worker: &Worker, held: &Held, (agent, first): (&str, &PendingMessa
                 SweptWake { conversation: held.conversation, message: first.id, instance, at: until },
                 left,
             );
-            Said::Parked
+            Some(Said::Parked)
         }
         Some(Fenced::LeaseLost) => {
             held.lose();
-            Said::Lost
+            Some(Said::Lost)
         }
-        None => Said::Lost,
+        None => Some(Said::Lost),
     }
 }
 

@@ -29,7 +29,8 @@ points!(
     TurnStarted = "turn-started",
     /// The agent has given the turn a run; the run is recorded, the answer is not there.
     RunKnown = "run-known",
-    /// Somebody wants the turn stopped, and that is on record; the agent was not told.
+    /// Somebody wants the turn stopped, and that is on record; the agent was not told. Only a stop leads here, and to the
+    /// next one.
     StopAsked = "stop-asked",
     /// The agent was told to stop; nothing of that is recorded.
     Stopped = "stopped",

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use broca_bus::Job;
 use broca_core::{
-    Instance, ResponseId, WorkerId,
+    Instance, ResponseId, ResponseKind, WorkerId,
     envelope::{Body, Envelope},
     retry::RetryPolicy,
     subject,
@@ -26,6 +26,7 @@ use crate::{
     attempt::attempt,
     crash::{CrashPoint, point},
     delivering::DeliveringSet,
+    events::Events,
     meter,
     mutate::{self, Protection},
 };
@@ -68,6 +69,7 @@ pub(crate) struct Deliverer {
     pub(crate) store: Store,
     pub(crate) plugin: Arc<dyn Plugin>,
     pub(crate) instance: Instance,
+    pub(crate) events: Events,
     pub(crate) host: WorkerId,
     pub(crate) options: DeliveryOptions,
     pub(crate) under_way: DeliveringSet,
@@ -156,8 +158,9 @@ async fn finish(deliverer: &Deliverer, response: ResponseId, ended: (Arc<Dispatc
         match deliverer.store.finish_delivery(finish.clone()).await {
             Ok(Fenced::Done(finished)) => {
                 point(CrashPoint::DeliveryFinished);
-                log(&finish);
+                log(&finish, dispatch.kind);
                 meter::delivered(&deliverer.instance, &dispatch, &finish.end);
+                deliverer.events.delivered(&deliverer.instance, &dispatch, &finish.end);
                 return then(finished);
             }
             Ok(Fenced::LeaseLost) => {
@@ -187,9 +190,14 @@ fn then(finished: DeliveryFinished) -> Then {
     finished.next.map_or(Then::Nothing, Then::Next)
 }
 
-fn log(finish: &FinishDelivery) {
+fn log(finish: &FinishDelivery, kind: ResponseKind) {
     let (response, attempt) = (finish.response, finish.attempt);
     match &finish.end {
+        DeliveryEnd::Dead(failure) | DeliveryEnd::TargetDead { failure, .. } | DeliveryEnd::Unknown(failure)
+            if kind == ResponseKind::Notice =>
+        {
+            tracing::warn!(%response, attempt, class = %failure.class, reason = failure.reason, "the notice of a failure is not delivered");
+        }
         DeliveryEnd::Delivered(_) => tracing::debug!(%response, "delivered"),
         DeliveryEnd::Retry { failure, delay } => {
             tracing::warn!(%response, attempt, class = %failure.class, reason = failure.reason, delay_ms = delay.as_millis(), "delivered later");

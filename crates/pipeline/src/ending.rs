@@ -3,13 +3,14 @@
 use std::{collections::HashMap, time::Duration};
 
 use broca_core::{
-    MessageId, ResponseId, TurnId, TurnOutcome, TurnState, Usage,
+    MessageId, OutboxId, ResponseId, TurnId, TurnOutcome, TurnState, Usage,
     agent::{Failure, FailureClass},
     route::Resolved,
 };
 use broca_letta::Stopped;
 use broca_store::{
-    End, EndTurn, Fenced, MessageEnd, NewResponse, Owed, OwedKind, PendingMessage, StopKind, StoreError, TurnEnded,
+    End, EndTurn, Fenced, IfFailed, MessageEnd, NewResponse, Owed, OwedKind, PendingMessage, StopKind, StoreError,
+    TurnEnded,
 };
 
 use crate::{
@@ -51,6 +52,7 @@ pub(crate) async fn end(
             Some(Ok(Fenced::Done(ended))) => {
                 point(CrashPoint::TurnFinished);
                 tell(turn, &wish);
+                work::tell_quarantine(held.conversation, ended.quarantined);
                 let released = ended.released;
                 publish(worker, held, messages, (&wish, ended));
                 return if released { Next::Released } else { Next::Changed };
@@ -71,14 +73,15 @@ struct Verdict {
     usage: Option<Usage>,
     ends: Vec<(MessageId, MessageEnd)>,
     response: Option<NewResponse>,
+    if_failed: IfFailed,
     delay: Duration,
 }
 
 impl Verdict {
     fn written(self, held: &Held, turn: TurnId) -> EndTurn {
-        let Self { state, failure, usage, ends, response, delay } = self;
+        let Self { state, failure, usage, ends, response, if_failed, delay } = self;
         let (conversation, epoch) = (held.conversation, held.epoch);
-        EndTurn { conversation, epoch, turn, state, failure, usage, ends, response, delay }
+        EndTurn { conversation, epoch, turn, state, failure, usage, ends, response, if_failed, delay }
     }
 }
 
@@ -129,7 +132,12 @@ fn judge(
             TurnOutcome::Retry { failure, .. } | TurnOutcome::Dead(failure) | TurnOutcome::NoConversation(failure),
         ) => (TurnState::Dead, Some(failure.clone())),
     };
-    Verdict { state, failure, usage, ends, response, delay }
+    let last = ends.iter().rev().find_map(|(_, end)| match end {
+        MessageEnd::Failed(failure) => Some(failure),
+        _ => None,
+    });
+    let if_failed = last.map(|failure| work::follows(route, failure, false)).unwrap_or_default();
+    Verdict { state, failure, usage, ends, response, if_failed, delay }
 }
 
 /// Every message by its own budget: what has none left fails, the others are tried again.
@@ -171,8 +179,17 @@ fn tell(turn: TurnId, end: &EndTurn) {
 }
 
 fn publish(worker: &Worker, held: &Held, messages: &[PendingMessage], (end, ended): (&EndTurn, TurnEnded)) {
+    let failed = messages.iter().zip(&end.ends).rev().find(|(_, (_, how))| matches!(how, MessageEnd::Failed(_)));
+    if let Some(((message, _), notice)) = failed.zip(end.if_failed.notice.as_ref()) {
+        meter::noticed(message);
+        let (id, what) = (OutboxId(notice.id.0), OwedKind::Response(notice.id));
+        let (instance, trace, text) = (message.instance.clone(), message.trace, notice.text.clone());
+        let (conversation, message, at) = (held.conversation, message.id, ended.at);
+        worker.relay.publish_soon(Owed { id, what, instance, message, conversation, text, trace, at });
+    }
     for (message, (_, how)) in messages.iter().zip(&end.ends) {
         meter::ended_together(message, how);
+        worker.events.ended_together(held.conversation, message, how);
         for (_, id) in ended.owed.iter().filter(|(of, _)| *of == message.id) {
             let (what, text) = match (how, &end.response) {
                 (MessageEnd::Answered, Some(response)) => (OwedKind::Response(response.id), response.text.clone()),

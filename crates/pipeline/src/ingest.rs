@@ -6,13 +6,16 @@ use std::{sync::Arc, time::Instant};
 use async_trait::async_trait;
 use broca_core::{
     Incoming, Instance, Limits, MessageId, TraceParent,
+    access::Standing,
     route::{Facts, Routes},
 };
 use broca_plugin::{Cancelled, HistoryEntry, Ingest, IngestError, Ingested, MessageStatus};
 use broca_store::{Accepted, NewMessage, Owed, OwedKind, Store};
 
 use crate::{
+    admission::Doorkeeper,
     crash::{CrashPoint, point},
+    events::{self, Events},
     meter,
     mutate::{self, Protection},
     relay::Relay,
@@ -26,6 +29,8 @@ pub struct Ingestor {
     pub relay: Relay,
     pub routes: Arc<Routes>,
     pub limits: Limits,
+    pub events: Events,
+    pub doorkeeper: Arc<Doorkeeper>,
 }
 
 #[async_trait]
@@ -81,6 +86,16 @@ impl Ingest for Ingestor {
             _ => Cancelled::Over,
         })
     }
+
+    async fn standing(
+        &self,
+        instance: &Instance,
+        platform: &str,
+        incoming: &Incoming,
+    ) -> Result<Standing, IngestError> {
+        let route = self.routes.resolve(&facts(instance, platform, incoming)).access;
+        self.doorkeeper.standing((instance, platform), incoming, route.as_ref()).await.map_err(unavailable)
+    }
 }
 
 impl Ingestor {
@@ -91,12 +106,14 @@ impl Ingestor {
             incoming.event_id = format!("{}-{}", incoming.event_id, MessageId::new());
         }
         let platform_trace = incoming.trace;
-        let message = self.routed(instance, platform, incoming);
+        let message = self.routed(instance, platform, incoming).await?;
         let (text, trace) = (message.incoming.text.clone(), message.trace);
+        let (person, chat) = (message.incoming.sender.platform_user_id.clone(), message.incoming.chat_id.clone());
         match self.store.ingest(message).await.map_err(unavailable)? {
             Accepted::New { message, conversation, outbox, at } => {
                 point(CrashPoint::Ingested);
                 spans::accepted(trace, platform_trace, (instance, message), started);
+                self.events.accepted(instance, || events::accepted(message, conversation, person, chat));
                 self.relay.publish_soon(Owed {
                     id: outbox,
                     what: OwedKind::Wake,
@@ -111,18 +128,21 @@ impl Ingestor {
                 Ok(Ingested::New(message))
             }
             Accepted::Duplicate { message } => Ok(Ingested::Duplicate(message)),
+            Accepted::Suppressed { message, suppression, notice } => {
+                if let Some(notice) = notice {
+                    self.relay.publish_soon(*notice);
+                }
+                tracing::debug!(message_id = %message, %instance, reason = %suppression.reason, "suppressed");
+                Ok(Ingested::Suppressed(message, suppression.reason))
+            }
         }
     }
 
-    fn routed(&self, instance: &Instance, platform: &str, incoming: Incoming) -> NewMessage {
-        let resolved = self.routes.resolve(&Facts {
-            instance,
-            platform,
-            platform_user_id: &incoming.sender.platform_user_id,
-            chat_id: incoming.chat_id.as_deref(),
-            is_group: incoming.is_group,
-        });
-        NewMessage {
+    async fn routed(&self, instance: &Instance, platform: &str, incoming: Incoming) -> Result<NewMessage, IngestError> {
+        let resolved = self.routes.resolve(&facts(instance, platform, &incoming));
+        let admission = self.doorkeeper.admit((instance, platform), &incoming, resolved.access.as_ref());
+        let admission = admission.await.map_err(unavailable)?;
+        Ok(NewMessage {
             id: MessageId::new(),
             instance: instance.clone(),
             platform: platform.to_owned(),
@@ -131,7 +151,18 @@ impl Ingestor {
             route: resolved.route,
             agent: resolved.agent,
             scope: resolved.scope,
-        }
+            admission,
+        })
+    }
+}
+
+fn facts<'a>(instance: &'a Instance, platform: &'a str, incoming: &'a Incoming) -> Facts<'a> {
+    Facts {
+        instance,
+        platform,
+        platform_user_id: &incoming.sender.platform_user_id,
+        chat_id: incoming.chat_id.as_deref(),
+        is_group: incoming.is_group,
     }
 }
 

@@ -10,9 +10,11 @@
 //! Correctness rests on the rows and the sweeps. Wakes are speed: any of them may be lost, doubled or reordered.
 //! [`worker`] and [`plugin`] are the two kinds of process that these stretches run in.
 
+pub mod admission;
 pub mod agents;
 pub mod crash;
 pub mod deliver;
+pub mod events;
 pub mod ingest;
 pub mod mutate;
 mod pacing;
@@ -29,11 +31,16 @@ mod attempt;
 mod burst;
 mod delivering;
 mod ending;
+mod hearing;
 mod held;
+mod live_settings;
 mod meter;
+mod modes;
 mod parts;
 mod shared;
+mod states;
 mod stopping;
+mod typing;
 
 pub use agents::Agents;
 
@@ -46,4 +53,7 @@ pub enum PipelineError {
     Bus(#[from] broca_bus::BusError),
     #[error(transparent)]
     Host(#[from] broca_plugin::HostError),
+    /// Neither the live settings of an instance nor those of its files will do.
+    #[error(transparent)]
+    Settings(#[from] broca_plugin::SettingsError),
 }

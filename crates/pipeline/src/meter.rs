@@ -7,12 +7,12 @@ use std::{
 };
 
 use broca_core::{
-    Answer, Instance, TurnOutcome, Usage,
+    Answer, Instance, ResponseKind, TurnOutcome, Usage,
     breaker::BreakerState,
     metric::{self, Metric},
 };
 use broca_plugin::{IngestError, Ingested, PluginState};
-use broca_store::{Claimed, DeliveryEnd, Dispatch, End, MessageEnd, OwedKind, Parked, PendingMessage};
+use broca_store::{Claimed, DeliveryEnd, Dispatch, End, Finish, MessageEnd, OwedKind, Parked, PendingMessage};
 use metrics::{counter, gauge, histogram};
 
 use crate::Agents;
@@ -114,6 +114,7 @@ pub(crate) fn reported(instance: &Instance, platform: &str, started: Instant, ou
     let outcome = match outcome {
         Ok(Ingested::New(_)) => "accepted",
         Ok(Ingested::Duplicate(_)) => "duplicate",
+        Ok(Ingested::Suppressed(..)) => "suppressed",
         Err(IngestError::Refused(_)) => "refused",
         Err(IngestError::Unavailable(_)) => "unavailable",
     };
@@ -174,7 +175,7 @@ impl Turn {
         self.ends_as(outcome, failure.map_or("", |failure| failure.class.as_str()));
     }
 
-    pub(crate) fn is_stopped(self) {
+    pub(crate) fn ends_stopped(self) {
         self.ends_as("stopped", "");
     }
 
@@ -218,13 +219,17 @@ pub(crate) fn waited_for_slot(agent: &str, waited: Duration) {
 }
 
 /// A message came to an end at the agent, or one attempt at it did.
-pub(crate) fn ended(message: &PendingMessage, end: &End) {
+pub(crate) fn ended(message: &PendingMessage, finish: &Finish) {
+    let end = &finish.end;
     let outcome = match end {
         End::Answered { .. } => "completed",
         End::Stored => "stored",
         End::Failed { .. } => "failed",
         End::Retry { .. } => return,
     };
+    if outcome == "failed" && finish.if_failed.notice.is_some() {
+        noticed(message);
+    }
     ended_as(message, outcome);
 }
 
@@ -237,6 +242,12 @@ pub(crate) fn ended_together(message: &PendingMessage, end: &MessageEnd) {
         MessageEnd::Again(_) | MessageEnd::Interrupted { .. } => return,
     };
     ended_as(message, outcome);
+}
+
+/// A person is to be told that their message failed.
+pub(crate) fn noticed(message: &PendingMessage) {
+    let (plugin, platform) = (message.instance.to_string(), message.profile.platform.clone());
+    counter!(metric::NOTICES.name, "plugin" => plugin, "platform" => platform).increment(1);
 }
 
 fn ended_as(message: &PendingMessage, outcome: &'static str) {
@@ -292,7 +303,7 @@ pub(crate) fn delivered(instance: &Instance, dispatch: &Dispatch, end: &Delivery
         DeliveryEnd::HandBack => ("handed_back", ""),
     };
     delivery(instance, platform, ended, 1);
-    if matches!(end, DeliveryEnd::Delivered(_)) {
+    if matches!(end, DeliveryEnd::Delivered(_)) && dispatch.kind == ResponseKind::Answer {
         histogram!(metric::DELIVERED.name, "plugin" => instance.to_string(), "platform" => platform.clone())
             .record(dispatch.waited + dispatch.read_at.elapsed());
     }

@@ -3,79 +3,153 @@
 use std::{sync::Arc, time::Duration};
 
 use broca_bus::{Bus, Consumer};
-use broca_core::{Instance, Limits, WorkerId, route::Routes, subject};
-use broca_plugin::{Context, Plugin, PluginState, StateSink, host};
+use broca_core::{EventType, Instance, Limits, WorkerId, route::Routes, subject};
+use broca_plugin::{Blueprint, Context, HostError, Plugin, host};
 use broca_store::Store;
+use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     PipelineError,
+    admission::{AccessOptions, Doorkeeper},
     deliver::{self, Deliverer, DeliveryOptions},
     delivering::DeliveringSet,
+    events::{EventOptions, Events},
+    hearing,
     ingest::Ingestor,
+    live_settings::LiveSettings,
     meter::{self, OneMore},
     relay::Relay,
+    states::States,
 };
 
-/// What a plugin process works with.
-#[derive(Clone, Debug)]
+/// What a plugin process works with. It has no `Debug`: settings may hold secrets.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "settings may hold secrets")]
 pub struct PluginDeps {
     pub store: Store,
     pub bus: Bus,
-    pub plugin: Arc<dyn Plugin>,
+    /// What the instance runs.
+    pub blueprint: Blueprint,
+    /// Its settings, as files, environment and defaults have them; what is set at run time is laid over them.
+    pub settings: Value,
     pub instance: Instance,
     pub routes: Arc<Routes>,
     pub limits: Limits,
+    pub access: AccessOptions,
     pub options: DeliveryOptions,
+    pub events: EventOptions,
 }
 
 /// How long a plugin may take to return once told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// Runs the plugin until `shutdown`: first its deliveries end, then the plugin itself.
+/// Runs the plugin until `shutdown`: first its deliveries end, then the plugin itself. Settings that change meanwhile
+/// are applied to it, or another one runs in its place.
 ///
 /// # Errors
-/// When it cannot begin (no such consumer, no database), or when the plugin cannot go on.
+/// When it cannot begin (no such consumer, no database, unfit settings), or when the plugin cannot go on.
 pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), PipelineError> {
-    let PluginDeps { store, bus, plugin, instance, routes, limits, options } = deps;
+    let PluginDeps { store, bus, blueprint, settings, instance, routes, limits, access, options, events } = deps;
     store.check_migrated().await?;
-    let consumer_name = subject::outgoing_consumer(&instance);
-    let consumer = bus.consumer(subject::STREAM_OUT, &consumer_name, options.slots).await?;
-    let relay = Relay::new(store.clone(), bus);
-    let ingest = Arc::new(Ingestor { store: store.clone(), relay: relay.clone(), routes, limits });
-    let platform = plugin.manifest().platform;
+    let platform = blueprint.manifest().platform.clone();
     meter::plugin_begins(&instance, &platform, options.slots);
-    let stop_plugin = CancellationToken::new();
-    let states = Arc::new(LoggedStates { platform: platform.clone() });
-    let ctx = Context::new(instance.clone(), platform, stop_plugin.clone(), ingest, states);
-    let draining = shutdown.child_token();
-    let deliverer = Arc::new(Deliverer {
-        host: WorkerId::unique(&consumer_name),
-        store,
-        plugin: plugin.clone(),
-        instance,
-        options,
-        under_way: DeliveringSet::default(),
-        draining: draining.clone(),
-    });
-
-    let mut hosted = tokio::spawn(host(plugin, ctx, STOP_GRACE));
-    let delivering = tokio::spawn(deliveries(deliverer, consumer));
-    let ended = tokio::select! {
-        ended = &mut hosted => Some(ended),
-        () = shutdown.cancelled() => None,
+    let events = Events::start(&bus, events);
+    let states = Arc::new(States::new(instance.clone(), platform.clone(), events.clone()));
+    let process = WorkerId::unique(&subject::outgoing_consumer(&instance));
+    let began = LiveSettings::begin((&bus, &store), &instance, process, (blueprint, settings), states.clone()).await;
+    let (mut live, mut plugin) = began?;
+    let relay = Relay::new(store.clone(), bus.clone());
+    let doorkeeper = Arc::new(Doorkeeper::new(store.clone(), access));
+    let events_too = events.clone();
+    let limited =
+        Ingestor { store: store.clone(), relay: relay.clone(), routes, limits, events: events_too, doorkeeper };
+    let account = Account { store, bus, instance, platform, options, ingest: Arc::new(limited), states, events };
+    let ended = loop {
+        let round = shutdown.child_token();
+        let mut serving = Box::pin(account.serve(plugin.clone(), round.clone()));
+        let ended = tokio::select! {
+            ended = &mut serving => ended,
+            next = live.next(&plugin) => {
+                round.cancel();
+                if let Err(error) = serving.await {
+                    tracing::warn!(%error, "the plugin did not stop well; the next one begins");
+                }
+                plugin = next;
+                continue;
+            }
+        };
+        match &ended {
+            Err(PipelineError::Host(error)) if !shutdown.is_cancelled() => {
+                account.failed(error);
+                let Some(instead) = live.did_not_run(&error.to_string()).await else { break ended };
+                plugin = instead;
+            }
+            _ => break ended,
+        }
     };
-    draining.cancel();
-    if let Err(error) = delivering.await {
-        tracing::error!(%error, "the delivery loop ended badly");
-    }
-    stop_plugin.cancel();
-    let ended = match ended {
-        Some(ended) => ended,
-        None => hosted.await,
-    };
+    live.take_leave().await;
     relay.drain().await;
-    Ok(ended.unwrap_or(Err(broca_plugin::HostError::Panicked))?)
+    account.events.finish().await;
+    ended
+}
+
+/// One platform account, whichever plugin serves it.
+struct Account {
+    store: Store,
+    bus: Bus,
+    instance: Instance,
+    platform: String,
+    options: DeliveryOptions,
+    ingest: Arc<Ingestor>,
+    states: Arc<States>,
+    events: Events,
+}
+
+impl Account {
+    /// Runs one plugin until `shutdown`, or until it cannot go on.
+    async fn serve(&self, plugin: Arc<dyn Plugin>, shutdown: CancellationToken) -> Result<(), PipelineError> {
+        let consumer_name = subject::outgoing_consumer(&self.instance);
+        let consumer = self.bus.consumer(subject::STREAM_OUT, &consumer_name, self.options.slots).await?;
+        let stop_plugin = CancellationToken::new();
+        let (instance, platform) = (self.instance.clone(), self.platform.clone());
+        let ctx = Context::new(instance, platform, stop_plugin.clone(), self.ingest.clone(), self.states.clone());
+        let ctx = ctx.with_events(Arc::new(self.events.clone()));
+        let draining = shutdown.child_token();
+        let deliverer = Arc::new(Deliverer {
+            host: WorkerId::unique(&consumer_name),
+            store: self.store.clone(),
+            plugin: plugin.clone(),
+            instance: self.instance.clone(),
+            events: self.events.clone(),
+            options: self.options,
+            under_way: DeliveringSet::default(),
+            draining: draining.clone(),
+        });
+        // Dropped with this round: the next plugin hears for itself.
+        let _hearing = hearing::start(&self.bus, &plugin, &self.instance).await?;
+
+        let mut hosted = tokio::spawn(host(plugin, ctx, STOP_GRACE));
+        let delivering = tokio::spawn(deliveries(deliverer, consumer));
+        let ended = tokio::select! {
+            ended = &mut hosted => Some(ended),
+            () = shutdown.cancelled() => None,
+        };
+        draining.cancel();
+        if let Err(error) = delivering.await {
+            tracing::error!(%error, "the delivery loop ended badly");
+        }
+        stop_plugin.cancel();
+        let ended = match ended {
+            Some(ended) => ended,
+            None => hosted.await,
+        };
+        Ok(ended.unwrap_or(Err(HostError::Panicked))?)
+    }
+
+    fn failed(&self, error: &HostError) {
+        self.events.tell(EventType::Error, &self.instance, json!({"what": error.to_string()}));
+    }
 }
 
 /// Takes answers from the broker and from the sweep until draining, then lets those under way end.
@@ -113,23 +187,6 @@ async fn heartbeat(deliverer: Arc<Deliverer>, stop: CancellationToken) {
         tokio::select! {
             _ = timer.tick() => deliverer.under_way.heartbeat(&deliverer.store, &deliverer.host, ttl).await,
             () = stop.cancelled() => return,
-        }
-    }
-}
-
-/// States go to the log and into the metrics.
-#[derive(Debug)]
-struct LoggedStates {
-    platform: String,
-}
-
-impl StateSink for LoggedStates {
-    fn report(&self, instance: &Instance, state: PluginState) {
-        meter::plugin_is(instance, &self.platform, &state);
-        match state {
-            PluginState::Degraded { detail } => tracing::warn!(%instance, detail, "plugin degraded"),
-            PluginState::BadCredentials { detail } => tracing::error!(%instance, detail, "plugin has bad credentials"),
-            state => tracing::info!(%instance, ?state, "plugin"),
         }
     }
 }

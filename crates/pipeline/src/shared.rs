@@ -15,10 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Agents,
+    events::Events,
     held::{Held, HeldSet},
+    modes::LiveModes,
     pacing::Pacing,
     relay::Relay,
     sweep::SweepOptions,
+    typing::Typist,
     yielded::Yielded,
 };
 
@@ -62,6 +65,9 @@ pub(crate) struct Worker {
     pub(crate) held: HeldSet,
     pub(crate) yielded: Yielded,
     pub(crate) pacing: Pacing,
+    pub(crate) modes: LiveModes,
+    pub(crate) events: Events,
+    pub(crate) typist: Typist,
     /// Somebody may want a turn stopped.
     pub(crate) look_now: Notify,
     /// Windows whose end is waited for.

@@ -3,13 +3,14 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use broca_core::{
-    Clock, SystemClock, TraceParent, TurnId, TurnOutcome,
+    Clock, SystemClock, Timestamp, TraceParent, TurnId, TurnOutcome,
     agent::{Failure, FailureClass},
+    clock::micros,
     format::{Header, format_for_agent},
     route::Resolved,
 };
@@ -88,8 +89,14 @@ pub(crate) async fn run(
     let measured = meter::Turn::begins(&side.name);
     let span = spans::Turn::begins(messages, turn, &side.name);
     side.trace = span.own();
+    for message in messages {
+        worker.events.begun(held.conversation, message);
+    }
+    // The answer goes to whoever wrote last.
+    let last = messages.last().unwrap_or(&messages[0]);
     let ended = tokio::select! {
         ended = until_stopped(worker, held, side, (messages, route), (turn, open), pass) => ended,
+        never = worker.typist.show(last) => match never {},
         () = held.lost.cancelled() => Came::Lost,
         () = worker.stopping.cancelled() => Came::ShutDown,
     };
@@ -103,7 +110,7 @@ pub(crate) async fn run(
         }
         Came::Stopped(came) => {
             point(CrashPoint::Stopped);
-            measured.is_stopped();
+            measured.ends_stopped();
             span.is_stopped();
             pass.is_stopped().await;
             Ended::Stopped { turn, came }
@@ -148,7 +155,7 @@ async fn until_stopped(
             None => return Came::Lost,
         }
     }
-    let (known, started) = (Known::of(open.as_ref()), open.clone());
+    let (known, started, began) = (Known::of(open.as_ref()), open.clone(), Instant::now());
     let stops = tokio::select! {
         biased;
         stops = held.turn.stopped() => stops,
@@ -169,8 +176,11 @@ async fn until_stopped(
     let request = request(messages, route, (turn, side.trace), conversation, pass.named.turn_timeout);
     let (run, seq) = (known.run(), open.as_ref().map_or(0, |open| open.run_seq));
     let (sent_at, age) = match &open {
-        Some(open) => (open.started_at, open.age),
-        None => (SystemClock.now(), Duration::ZERO),
+        Some(open) => (open.started_at, open.age + began.elapsed()),
+        None => {
+            let age = began.elapsed();
+            (Timestamp(SystemClock.now().micros().saturating_sub(micros(age))), age)
+        }
     };
     let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held, pass, known: &known };
     Came::Stopped(pass.named.agent.stop(OpenTurn { request, run, seq, sent_at, age }, &progress).await)
@@ -330,6 +340,7 @@ fn text(messages: &[PendingMessage], route: &Resolved) -> String {
             platform_user_id: &message.profile.platform_user_id,
             username: message.profile.username.as_deref(),
             at: message.received_at,
+            instructions: message.instructions.as_deref(),
         };
         format_for_agent(&header, &message.text, route.format)
     });

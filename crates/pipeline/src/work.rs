@@ -5,12 +5,13 @@
 
 use std::{
     collections::VecDeque,
+    num::NonZeroU32,
     time::{Duration, Instant},
 };
 
 use broca_bus::Job;
 use broca_core::{
-    Answer, ConversationId, ResponseId, TurnOutcome,
+    Answer, ConversationId, HoldId, OutboxId, ResponseId, TurnOutcome,
     agent::{Failure, FailureClass},
     envelope::Envelope,
     retry::{Decision, RetryPolicy},
@@ -19,7 +20,7 @@ use broca_core::{
 };
 use broca_letta::Stopped;
 use broca_store::{
-    ClaimRequest, Claimed, End, Fenced, Finish, Finished, Lease, NewResponse, Owed, OwedKind, PendingMessage,
+    ClaimRequest, Claimed, End, Fenced, Finish, Finished, IfFailed, Lease, NewResponse, Owed, OwedKind, PendingMessage,
     StartedTurn, StoreError,
 };
 
@@ -29,6 +30,7 @@ use crate::{
     ending,
     held::Held,
     meter,
+    modes::InMode,
     mutate::{self, Protection},
     pacing::gate::{self, Candidate, Gate},
     shared::{Gone, Worker, unless_gone},
@@ -128,7 +130,8 @@ async fn hold(worker: &Worker, lease: Lease, job: &Job) {
             if worker.draining.is_cancelled() {
                 return hand_over(worker, &held).await;
             }
-            let route = resolve(worker, &message);
+            let mut route = resolve(worker, &message);
+            let in_mode = InMode::of(worker, &held, &mut route, &message, open.as_ref()).await;
             let said = burst::gather(worker, &held, message, (&agent.name, &route, open.as_ref())).await;
             let mut messages = match said {
                 Said::Messages { messages, fresh } => {
@@ -140,7 +143,7 @@ async fn hold(worker: &Worker, lease: Lease, job: &Job) {
                 Said::Parked | Said::Lost => return,
                 Said::Changed => return hand_over(worker, &held).await,
             };
-            match one(worker, &held, &mut agent, (&mut messages, &route), open).await {
+            match one(worker, &held, &mut agent, (&mut messages, &route, &in_mode), open).await {
                 Next::Continue => done += messages.len(),
                 Next::Changed => {
                     done += messages.len();
@@ -168,43 +171,51 @@ async fn one(
     worker: &Worker,
     held: &Held,
     agent: &mut turn::AgentSide,
-    (messages, route): (&mut [PendingMessage], &Resolved),
+    (messages, route, in_mode): (&mut [PendingMessage], &Resolved, &InMode),
     open: Option<StartedTurn>,
 ) -> Next {
     let first = &messages[0];
     let policy = route.retry.within(first.budget);
     let budget = policy.max_attempts.saturating_add(if open.is_some() { EXTRA_RECOVERIES } else { 0 });
     let spent = first.attempts.saturating_sub(first.attempts_before);
-    let several = messages.len() > 1;
+    let (several, mut too_old) = (messages.len() > 1, false);
+    // Its predecessor may have been about to stop it.
+    let given_up = spent >= budget && open.is_some();
     let (turn, end) = if spent >= budget {
         let reason = format!("{spent} attempts were started and none came to an end");
         let failure = Failure::new(FailureClass::Exhausted, reason);
         (open.map(|t| t.id), End::Failed { failure, turn_unknown: true })
     } else if route.mode == Mode::Listen && open.is_none() {
+        in_mode.note(worker, held, messages, route).await;
         (None, End::Stored)
     } else {
-        let candidate = Candidate { message: first, route, policy, is_open: open.is_some() };
+        let is_open = open.is_some();
+        let candidate = Candidate { message: first, route, policy, is_open, begun_in: in_mode.begun_in };
         match gate::enter(worker, held, agent, &candidate).await {
-            Gate::Open(pass) => match turn::run(worker, held, agent, (messages, route), open, &pass).await {
-                turn::Ended::Outcome { turn, attempt, outcome } => {
-                    // The attempts are recorded by now: what is said of the messages from here on counts them.
-                    count(messages, attempt);
-                    if several {
-                        let came = Stopped::Ended(outcome);
+            Gate::Open(pass) => {
+                in_mode.note(worker, held, messages, route).await;
+                match turn::run(worker, held, agent, (messages, route), open, &pass).await {
+                    turn::Ended::Outcome { turn, attempt, outcome } => {
+                        // The attempts are recorded by now: what is said of the messages from here on counts them.
+                        count(messages, attempt);
+                        if several {
+                            let came = Stopped::Ended(outcome);
+                            return ending::end(worker, held, (messages, route), turn, &came).await;
+                        }
+                        (Some(turn), decide(route, &policy, &messages[0], outcome))
+                    }
+                    turn::Ended::Stopped { turn, came } => {
                         return ending::end(worker, held, (messages, route), turn, &came).await;
                     }
-                    (Some(turn), decide(route, &policy, &messages[0], outcome))
+                    turn::Ended::LeaseLost => return Next::Lost,
+                    turn::Ended::NotBegun(Gone::LeftQueue) => return Next::Continue,
+                    turn::Ended::NotBegun(Gone::Changed) => return Next::Changed,
+                    turn::Ended::NotBegun(Gone::KeptBack) | turn::Ended::ShutDown => return Next::HandOver,
                 }
-                turn::Ended::Stopped { turn, came } => {
-                    return ending::end(worker, held, (messages, route), turn, &came).await;
-                }
-                turn::Ended::LeaseLost => return Next::Lost,
-                turn::Ended::NotBegun(Gone::LeftQueue) => return Next::Continue,
-                turn::Ended::NotBegun(Gone::Changed) => return Next::Changed,
-                turn::Ended::NotBegun(Gone::KeptBack) | turn::Ended::ShutDown => return Next::HandOver,
-            },
+            }
             Gate::Parked => return Next::Released,
             Gate::TooOld(failure) => {
+                too_old = true;
                 let turn_unknown = open.is_some();
                 (open.map(|t| t.id), End::Failed { failure, turn_unknown })
             }
@@ -213,8 +224,11 @@ async fn one(
         }
     };
     match turn {
-        Some(turn) if several => ending::end(worker, held, (messages, route), turn, &came_to(end)).await,
-        _ => finish(worker, held, (&messages[0], route), turn, end).await,
+        Some(turn) if several || given_up => ending::end(worker, held, (messages, route), turn, &came_to(end)).await,
+        _ => {
+            let if_failed = if_failed(route, &end, too_old);
+            finish(worker, held, (&messages[0], route), (turn, end, if_failed)).await
+        }
     }
 }
 
@@ -279,14 +293,32 @@ fn again(decision: Decision, failure: Failure, turn_unknown: bool) -> End {
     }
 }
 
+/// What follows should it have failed for good. What was never tried in time says nothing of its conversation.
+fn if_failed(route: &Resolved, end: &End, too_old: bool) -> IfFailed {
+    match end {
+        End::Failed { failure, .. } => follows(route, failure, too_old),
+        End::Answered { .. } | End::Stored | End::Retry { .. } => IfFailed::default(),
+    }
+}
+
+pub(crate) fn follows(route: &Resolved, failure: &Failure, too_old: bool) -> IfFailed {
+    let policy = route.notice.as_ref().filter(|_| route.mode != Mode::Listen);
+    let text = policy.and_then(|policy| policy.says(failure.class));
+    let counts = !too_old && failure.class.may_be_the_conversations();
+    IfFailed {
+        notice: text.map(|text| NewResponse { id: ResponseId::new(), text: text.to_owned() }),
+        quarantine_after: NonZeroU32::new(route.quarantine_after).filter(|_| counts),
+    }
+}
+
 async fn finish(
     worker: &Worker,
     held: &Held,
     (message, route): (&PendingMessage, &Resolved),
-    turn: Option<broca_core::TurnId>,
-    end: End,
+    (turn, end, if_failed): (Option<broca_core::TurnId>, End, IfFailed),
 ) -> Next {
-    let finish = Finish { conversation: held.conversation, epoch: held.epoch, message: message.id, turn, end };
+    let (conversation, epoch) = (held.conversation, held.epoch);
+    let finish = Finish { conversation, epoch, message: message.id, turn, end, if_failed };
     let finished = || async {
         match worker.store.finish(finish.clone()).await {
             Err(StoreError::StopAsked(_)) => Ok(None),
@@ -307,10 +339,11 @@ async fn finish(
         Some(Some(Err(Gone::KeptBack))) => Next::HandOver,
         Some(Some(Ok(Fenced::Done(finished)))) => {
             point(CrashPoint::TurnFinished);
-            log(&finish);
-            meter::ended(message, &finish.end);
+            log(&finish, &finished);
+            meter::ended(message, &finish);
+            worker.events.ended(held.conversation, message, &finish.end);
             let next = if finished.released { Next::Released } else { Next::Continue };
-            publish(worker, held.conversation, message, finish.end, finished);
+            publish(worker, message, finish, finished);
             next
         }
         Some(Some(Ok(Fenced::LeaseLost))) => {
@@ -321,7 +354,7 @@ async fn finish(
     }
 }
 
-fn log(finish: &Finish) {
+fn log(finish: &Finish, finished: &Finished) {
     let (message, turn) = (finish.message, finish.turn.map(tracing::field::display));
     match &finish.end {
         End::Answered { .. } => tracing::debug!(message_id = %message, turn, "answered"),
@@ -333,10 +366,19 @@ fn log(finish: &Finish) {
             tracing::error!(message_id = %message, turn, class = %failure.class, reason = failure.reason, "failed, dead-lettered");
         }
     }
+    tell_quarantine(finish.conversation, finished.quarantined);
 }
 
-fn publish(worker: &Worker, conversation: ConversationId, message: &PendingMessage, end: End, finished: Finished) {
+pub(crate) fn tell_quarantine(conversation: ConversationId, hold: Option<HoldId>) {
+    if let Some(hold) = hold {
+        tracing::warn!(%conversation, %hold, "failed too often in a row, quarantined; `broca hold release` ends it");
+    }
+}
+
+fn publish(worker: &Worker, message: &PendingMessage, finish: Finish, finished: Finished) {
     let Some((id, at)) = finished.owed else { return };
+    let Finish { conversation, end, if_failed, .. } = finish;
+    let failed = matches!(end, End::Failed { .. });
     let (what, text) = match end {
         End::Answered { response: Some(response), .. } => (OwedKind::Response(response.id), response.text),
         End::Failed { failure, .. } => {
@@ -350,7 +392,12 @@ fn publish(worker: &Worker, conversation: ConversationId, message: &PendingMessa
         End::Answered { response: None, .. } | End::Stored | End::Retry { .. } => return,
     };
     let (instance, trace) = (message.instance.clone(), message.trace);
-    worker.relay.publish_soon(Owed { id, what, instance, message: message.id, conversation, text, trace, at });
+    let owed = Owed { id, what, instance, message: message.id, conversation, text, trace, at };
+    if let Some(notice) = if_failed.notice.filter(|_| failed) {
+        let (id, what) = (OutboxId(notice.id.0), OwedKind::Response(notice.id));
+        worker.relay.publish_soon(Owed { id, what, text: notice.text, ..owed.clone() });
+    }
+    worker.relay.publish_soon(owed);
 }
 
 /// Gives the conversation up in good order; whatever is pending gets a fresh wake.

@@ -17,12 +17,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use crate::shared::WorkerOptions;
 use crate::{
     Agents, PipelineError,
+    events::{EventOptions, Events},
     held::HeldSet,
     meter::{self, OneMore},
+    modes::{Follower, LiveModes},
     pacing::{Pacing, slots, vitals},
     relay::Relay,
     shared::Worker,
-    stopping, sweep, work,
+    stopping, sweep,
+    typing::Typist,
+    work,
     yielded::Yielded,
 };
 
@@ -34,6 +38,9 @@ pub struct WorkerDeps {
     pub agents: Agents,
     pub routes: Arc<Routes>,
     pub options: WorkerOptions,
+    pub events: EventOptions,
+    /// Whether plugins are told that an agent works on an answer.
+    pub typing: bool,
     pub id: WorkerId,
     /// The machine that it runs on, for people who look for it.
     pub host: String,
@@ -44,11 +51,16 @@ pub struct WorkerDeps {
 /// # Errors
 /// Only when it cannot begin: no such consumer, no database. What goes wrong later is retried.
 pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), PipelineError> {
-    let WorkerDeps { store, bus, agents, routes, options, id, host } = deps;
+    let WorkerDeps { store, bus, agents, routes, options, events, typing, id, host } = deps;
     store.check_migrated().await?;
+    let modes = LiveModes::default();
+    let follower = Follower::begin(&bus, &store, &id, &modes).await;
     let mut consumer = bus.consumer(subject::STREAM_IN, subject::CONSUMER_WORKERS, options.slots).await?;
     meter::worker_begins(&agents, options.slots);
     let worker = Arc::new(Worker {
+        events: Events::start(&bus, events),
+        typist: Typist::new(bus.clone(), typing),
+        modes,
         relay: Relay::new(store.clone(), bus),
         id,
         store,
@@ -70,6 +82,7 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
     let stops = tokio::spawn(stopping::watch(worker.clone(), background.clone()));
     let vitals = tokio::spawn(give_signs(worker.clone(), background.clone()));
     let sweep = tokio::spawn(sweep::run(worker.store.clone(), worker.relay.clone(), options.sweep, shutdown.clone()));
+    let modes = tokio::spawn(follow_modes(follower, worker.clone(), background.clone()));
     tracing::info!(worker = %worker.id, slots = options.slots, "working");
 
     let wakes = TaskTracker::new();
@@ -84,13 +97,14 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
     wakes.close();
     drain(&worker, &wakes).await;
     background.cancel();
-    for task in [renewal, stops, vitals, sweep] {
+    for task in [renewal, stops, vitals, sweep, modes] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a background task of the worker ended badly");
         }
     }
     worker.relay.drain().await;
     vitals::take_leave(&worker).await;
+    worker.events.finish().await;
     tracing::info!(worker = %worker.id, "stopped");
     Ok(())
 }
@@ -103,6 +117,10 @@ async fn drain(worker: &Worker, wakes: &TaskTracker) {
         worker.stopping.cancel();
         wakes.wait().await;
     }
+}
+
+async fn follow_modes(follower: Follower, worker: Arc<Worker>, stop: CancellationToken) {
+    follower.run(&worker.modes, stop).await;
 }
 
 /// Renews the leases, and does nothing else: a lease that waits behind another write is lost on a busy database.

@@ -59,7 +59,17 @@ impl Blueprint {
             Err(PluginError::Settings(what)) => Err(SettingsError::one("", what)),
             Err(other) => Err(SettingsError::one("", other.to_string())),
         };
-        Self { manifest, schema: SettingsSchema::of::<S>(), build: Arc::new(built) }
+        Self::with_schema(manifest, SettingsSchema::of::<S>(), built)
+    }
+
+    /// A plugin whose settings have a schema and no Rust type of their own. What is checked by the schema already,
+    /// `build` need not check again; like that of [`Self::new`] it touches nothing outside.
+    pub fn with_schema(
+        manifest: Manifest,
+        schema: SettingsSchema,
+        build: impl Fn(Value) -> Result<Arc<dyn Plugin>, SettingsError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { manifest, schema, build: Arc::new(build) }
     }
 
     pub fn manifest(&self) -> &Manifest {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use broca_core::{
     Clock, DeliveryError, Event, EventType, Incoming, Instance, MessageId, MessageState, Profile, Receipt, Refusal,
-    Response, SystemClock, Timestamp, delivery::Settlement,
+    Response, SystemClock, Timestamp,
+    access::{Reason, Standing},
+    delivery::Settlement,
 };
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -19,12 +21,15 @@ pub enum Ingested {
     New(MessageId),
     /// This event was accepted before; the platform may be told so again.
     Duplicate(MessageId),
+    /// Committed, so the platform may be told so, and not let in: nobody will answer it. Whether the sender is told is
+    /// the plugin's to decide; somebody who was given a code is told by a response.
+    Suppressed(MessageId, Reason),
 }
 
 impl Ingested {
     pub fn message(self) -> MessageId {
         match self {
-            Self::New(id) | Self::Duplicate(id) => id,
+            Self::New(id) | Self::Duplicate(id) | Self::Suppressed(id, _) => id,
         }
     }
 }
@@ -70,6 +75,17 @@ pub trait Ingest: Send + Sync + std::fmt::Debug {
     /// Ends a message of this instance that waits for its turn, or has the agent stop that works on it. Where it stays so by default, nothing is cancelled.
     async fn cancel(&self, _instance: &Instance, _message: MessageId, _reason: &str) -> Result<Cancelled, IngestError> {
         Ok(Cancelled::Over)
+    }
+
+    /// Who wrote something, by the rules about who may talk. Nothing is stored. Where it stays so by default, everybody is
+    /// a user.
+    async fn standing(
+        &self,
+        _instance: &Instance,
+        _platform: &str,
+        _incoming: &Incoming,
+    ) -> Result<Standing, IngestError> {
+        Ok(Standing::User)
     }
 }
 
@@ -142,6 +158,12 @@ impl Context {
     /// [`Self::history`]. `reason` is kept with the message.
     pub async fn cancel(&self, message: MessageId, reason: &str) -> Result<Cancelled, IngestError> {
         self.ingest.cancel(&self.instance, message, reason).await
+    }
+
+    /// Who wrote something, for commands that the plugin answers by itself: owner, admin, user, or somebody who may not
+    /// talk. Looks at the sender, the chat and the claim of `incoming` alone.
+    pub async fn standing(&self, incoming: &Incoming) -> Result<Standing, IngestError> {
+        self.ingest.standing(&self.instance, &self.platform, incoming).await
     }
 
     /// Says how the plugin stands with its platform.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use broca_core::{Event, EventType, MessageId};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::Plugin;
@@ -41,7 +42,7 @@ impl EventSink for NoEvents {
 }
 
 /// Somebody waits while an agent works on an answer ([`Plugin::typing`](crate::Plugin::typing)).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Typing {
     /// The message that is being answered.
     pub message_id: MessageId,

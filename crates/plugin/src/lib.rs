@@ -139,5 +139,5 @@ pub use event::{EventSink, Listen, NoEvents, Typing, hear};
 pub use host::{HostError, host};
 pub use manifest::{Capabilities, Manifest, Markdown};
 pub use parts::{PartSink, Parts};
-pub use settings::{Applied, Problem, Secret, SettingsError, SettingsSchema, typed};
+pub use settings::{Applied, Problem, Secret, SettingKey, SettingsError, SettingsSchema, typed};
 pub use state::{Health, PluginState, StateSink};

@@ -12,8 +12,9 @@ use std::{
 
 use async_trait::async_trait;
 use broca_core::{
-    DeliveryError, Incoming, Instance, Limits, MessageId, MessageState, Profile, ProfileId, Receipt, Response,
+    Claim, DeliveryError, Incoming, Instance, Limits, MessageId, MessageState, Profile, ProfileId, Receipt, Response,
     ResponseId, Timestamp, UserId,
+    access::{Reason, Standing},
 };
 use broca_plugin::{
     Cancelled, Context, HistoryEntry, HostError, Ingest, IngestError, Ingested, MessageStatus, Parts, Plugin,
@@ -38,6 +39,8 @@ pub struct MemoryPipeline {
 pub struct Seen {
     /// What was accepted, in order.
     pub accepted: Vec<Accepted>,
+    /// What was reported and not let in, with the reason. Everybody may talk here but strangers to the plugin's owner.
+    pub suppressed: Vec<(Incoming, Reason)>,
     pub duplicates: usize,
     pub refused: usize,
     /// What the plugin said of itself.
@@ -139,8 +142,21 @@ impl MemoryPipeline {
             return Ok(Ingested::Duplicate(known));
         }
         let id = MessageId::new();
+        if let Standing::Blocked(reason) = standing(&incoming) {
+            seen.suppressed.push((incoming, reason));
+            return Ok(Ingested::Suppressed(id, reason));
+        }
         seen.accepted.push(Accepted { id, incoming, state: MessageState::Received, reason: None, answer: None });
         Ok(Ingested::New(id))
+    }
+}
+
+/// As without any settings about who may talk: what the plugin's own settings say counts.
+fn standing(incoming: &Incoming) -> Standing {
+    match incoming.claim {
+        Some(Claim::Owner) => Standing::Owner,
+        Some(Claim::Stranger) => Standing::Blocked(Reason::NotOwner),
+        None => Standing::User,
     }
 }
 
@@ -212,6 +228,10 @@ impl Ingest for MemoryPipeline {
             }
             _ => Cancelled::Over,
         })
+    }
+
+    async fn standing(&self, _: &Instance, _: &str, incoming: &Incoming) -> Result<Standing, IngestError> {
+        Ok(standing(incoming))
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use broca_core::{ConversationId, MessageId, OutboxId, ProfileId, Timestamp, UserId, route::Facts, route::Scope};
+use broca_core::{
+    ConversationId, MessageId, OutboxId, ProfileId, Timestamp, UserId, access::Suppression, route::Facts, route::Scope,
+};
 use serde_json::{Map, Value};
 use sqlx::types::Uuid;
 
 use crate::{
-    Accepted, NewMessage, StoreError,
+    Accepted, Admission, NewMessage, StoreError,
     operation::{Each, index},
 };
 
@@ -15,6 +17,9 @@ use crate::{
 pub(crate) const TOUCH_EVERY_MICROS: i64 = 60_000_000;
 /// The sweep wakes a conversation whose wake got lost after this long.
 pub(crate) const WAKE_AFTER_MICROS: i64 = 5_000_000;
+/// What is not let in stands at places from here on, which are before all places of a queue. A conversation counts it
+/// by itself (`aside`), so that `tail` stays the place of the last message that somebody waits for.
+pub(crate) const ASIDE: i64 = -1_000_000_000_000;
 
 /// A batch with its repetitions folded: each event once, each person once.
 pub(crate) struct Batch<'a> {
@@ -57,6 +62,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) event_key: Uuid,
     /// The user that the conversation's id was computed with, where it depends on one.
     pub(crate) assumed_user: Option<UserId>,
+    /// Why it is not let in.
+    pub(crate) suppressed: Option<Suppression>,
 }
 
 impl<'a> Batch<'a> {
@@ -78,6 +85,12 @@ impl<'a> Batch<'a> {
         };
         let unique = first.iter().map(|item| (*item, of_person(item))).collect();
         Self { people, unique, places }
+    }
+
+    /// Whether nothing has to be counted and nobody gets a code.
+    pub(crate) fn is_plain(&self) -> bool {
+        let plain = |admission: &Admission| matches!(admission, Admission::Open | Admission::Suppressed { .. });
+        self.unique.iter().all(|(item, _)| plain(&item.admission))
     }
 
     pub(crate) fn needs_users(&self) -> bool {
@@ -117,6 +130,12 @@ impl<'a> Batch<'a> {
             outbox: OutboxId(message.id.0),
             event_key: event_key(message.instance.as_str(), &message.incoming.event_id),
             assumed_user: (message.scope == Scope::User).then_some(user),
+            suppressed: match &message.admission {
+                Admission::Open | Admission::Within { .. } => None,
+                Admission::Suppressed { suppression, .. } | Admission::AskPairing { suppression, .. } => {
+                    Some(suppression.clone())
+                }
+            },
         }
     }
 
@@ -126,7 +145,9 @@ impl<'a> Batch<'a> {
         let answer = |place: &usize| {
             let repeated = std::mem::replace(&mut given[*place], true);
             match &accepted[*place] {
-                Ok(Accepted::New { message, .. }) if repeated => Ok(Accepted::Duplicate { message: *message }),
+                Ok(Accepted::New { message, .. } | Accepted::Suppressed { message, .. }) if repeated => {
+                    Ok(Accepted::Duplicate { message: *message })
+                }
                 answer => answer.clone(),
             }
         };
@@ -140,10 +161,40 @@ impl Entry<'_> {
         self.message.incoming.budget.and_then(|budget| serde_json::to_string(&budget).ok())
     }
 
+    pub(crate) fn class(&self) -> Option<&'static str> {
+        self.suppressed.as_ref().map(|suppressed| suppressed.reason.as_str())
+    }
+
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.suppressed.as_ref().map(|suppressed| suppressed.why.as_str())
+    }
+
+    fn keeps_text(&self) -> bool {
+        match &self.message.admission {
+            _ if self.suppressed.is_none() => true,
+            Admission::Open => true,
+            Admission::Within { keep_text, .. }
+            | Admission::Suppressed { keep_text, .. }
+            | Admission::AskPairing { keep_text, .. } => *keep_text,
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        if self.keeps_text() { &self.message.incoming.text } else { "" }
+    }
+
+    /// They may name what was attached. Where nothing is kept, a notice finds its chat all the same.
+    pub(crate) fn attributes_text(&self) -> String {
+        if self.keeps_text() { self.message.incoming.attributes.to_string() } else { "{}".to_owned() }
+    }
+
     pub(crate) fn accepted(&self, seen: Option<Uuid>, at: i64) -> Accepted {
-        match seen {
-            Some(seen) => Accepted::Duplicate { message: MessageId(seen) },
-            None => Accepted::New {
+        match (seen, &self.suppressed) {
+            (Some(seen), _) => Accepted::Duplicate { message: MessageId(seen) },
+            (None, Some(suppression)) => {
+                Accepted::Suppressed { message: self.message.id, suppression: suppression.clone(), notice: None }
+            }
+            (None, None) => Accepted::New {
                 message: self.message.id,
                 conversation: self.conversation,
                 outbox: self.outbox,

@@ -25,7 +25,7 @@ SET join_until = tail,
     wake_at = CASE WHEN owner IS NULL AND wake_at > $2 THEN $2 ELSE wake_at END
 WHERE id = $1 AND head < tail";
 
-async fn join(tx: &mut Tx<'_>, conversation: &ConversationId) -> Result<u64, StoreError> {
+pub(crate) async fn join(tx: &mut Tx<'_>, conversation: &ConversationId) -> Result<u64, StoreError> {
     let id: Uuid = conversation.0;
     tx.lock(LOCK, id).await?;
     let now = tx.now().await?;

@@ -27,7 +27,7 @@ pub(crate) const COPIES: &str = "-- copies of closed letters
 SELECT x.subject_id, x.round, x.stage, x.message_id, m.instance,
        CASE x.stage WHEN 'turn' THEN m.state = 'failed' AND m.replays > x.round
             ELSE EXISTS (SELECT 1 FROM responses r LEFT JOIN letters_closed y ON y.subject_id = r.id AND y.round = r.replays
-                         WHERE r.message_id = x.message_id AND r.state = 'dead' AND y.subject_id IS NULL) END AS again
+                         WHERE r.message_id = x.message_id AND r.kind = 'answer' AND r.state = 'dead' AND y.subject_id IS NULL) END AS again
 FROM letters_closed x JOIN messages m ON m.id = x.message_id
 WHERE x.purged_at IS NULL AND x.closed_at <= $1
   AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.message_id = x.message_id AND o.kind = 'dead_letter')

@@ -202,7 +202,7 @@ pub(crate) const LETTERS: &str = about_letters!(
     FROM messages WHERE class IS NOT NULL AND state = 'failed'
     UNION ALL
     SELECT id, 'delivery', replays, message_id, id, state, class, reason, finished_at, attempts, text
-    FROM responses WHERE class IS NOT NULL AND state IN ('dead', 'unknown')
+    FROM responses WHERE class IS NOT NULL AND kind = 'answer' AND state IN ('dead', 'unknown')
 ",
     "WHERE ($1 IS NULL OR m.instance = $1) AND ($2 IS NULL OR m.platform = $2) AND ($3 IS NULL OR c.agent = $3)
   AND ($4 IS NULL OR p.platform_user_id = $4) AND ($5 IS NULL OR m.conversation_id = $5)
@@ -223,7 +223,7 @@ pub(crate) const STAGES: &str = about_letters!(
     FROM messages WHERE id = $1
     UNION ALL
     SELECT id, 'delivery', replays, message_id, id, state, class, reason, finished_at, attempts, text, ord
-    FROM responses WHERE message_id = $1
+    FROM responses WHERE message_id = $1 AND kind = 'answer'
 ",
     "ORDER BY l.stage DESC, l.place DESC"
 );

@@ -63,6 +63,7 @@ pub(crate) struct PendingRow {
     username: Option<String>,
     display_name: Option<String>,
     metadata: Json<serde_json::Value>,
+    instructions: Option<String>,
     turn_id: Option<Uuid>,
     turn_messages: Option<i64>,
     turn_attempt: Option<i64>,
@@ -109,6 +110,7 @@ impl PendingRow {
                 display_name: self.display_name,
                 metadata: self.metadata.0,
             },
+            instructions: self.instructions,
             received_at: Timestamp(self.received_at),
             age: elapsed(self.now - self.replayed_at.unwrap_or(self.received_at)),
             read_at: std::time::Instant::now(),
@@ -224,6 +226,7 @@ pub(crate) struct DeliveryRow {
     until: i64,
     now: i64,
     id: Uuid,
+    kind: String,
     message_id: Uuid,
     text: String,
     attempts: i64,
@@ -274,6 +277,7 @@ impl DeliveryRow {
         let asked_at = [self.asked_again_at, self.replayed_at].into_iter().flatten().fold(self.received_at, i64::max);
         Ok(Dispatch {
             refused: self.refused(),
+            kind: parsed(&self.kind)?,
             response: Response {
                 id: ResponseId(self.id),
                 text: self.text,

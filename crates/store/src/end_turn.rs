@@ -5,17 +5,18 @@
 //! what `queue.rs` says of places: whatever is pending stands behind `head`, and the last of it at `tail`.
 
 use broca_core::{
-    ConversationId, EventKind, MessageId, MessageState, OutboxId, Timestamp, TurnId, TurnState, Usage, agent::Failure,
-    clock::micros,
+    ConversationId, EventKind, HoldId, MessageId, MessageState, OutboxId, Timestamp, TurnId, TurnState, Usage,
+    agent::Failure, clock::micros,
 };
 use serde_json::json;
 use sqlx::types::Uuid;
 use std::time::Duration;
 
 use crate::{
-    Fenced, NewResponse, Store, StoreError,
+    Fenced, IfFailed, NewResponse, Store, StoreError, holds,
     journal::{Event, note},
     lite::lane,
+    notices::{self, About},
     queue,
     set_aside::LOCK,
     stops,
@@ -67,6 +68,8 @@ pub struct EndTurn {
     /// All of its messages, in their order.
     pub ends: Vec<(MessageId, MessageEnd)>,
     pub response: Option<NewResponse>,
+    /// What follows when some of them failed: one notice, with the last of these, and one failure of the conversation.
+    pub if_failed: IfFailed,
     /// When there is a message that is tried again: the conversation is parked and given up for so long.
     pub delay: Duration,
 }
@@ -79,6 +82,8 @@ pub struct TurnEnded {
     pub at: Timestamp,
     /// The lease was released: nothing is pending, or the conversation is parked.
     pub released: bool,
+    /// The hold that the conversation is on from now, because it failed too often.
+    pub quarantined: Option<HoldId>,
 }
 
 pub(crate) const TURN: &str = "-- end turn: look
@@ -161,7 +166,35 @@ async fn end(tx: &mut Tx<'_>, it: &EndTurn) -> Result<Ended, StoreError> {
         let detail = json!({"until": until, "class": why.map(|w| w.class), "reason": why.map(|w| w.reason.as_str())});
         note(tx, &event.actor(&owner).epoch(it.epoch).detail(detail)).await?;
     }
-    Ok(Ok(Fenced::Done(TurnEnded { owed, at: Timestamp(now), released })))
+    let quarantined = judge(tx, it, &messages, now).await?;
+    Ok(Ok(Fenced::Done(TurnEnded { owed, at: Timestamp(now), released, quarantined })))
+}
+
+/// What the end says of the conversation, and to the person.
+async fn judge(
+    tx: &mut Tx<'_>,
+    it: &EndTurn,
+    messages: &[(MessageId, &MessageEnd, Message)],
+    now: i64,
+) -> Result<Option<HoldId>, StoreError> {
+    if messages.iter().any(|(_, end, _)| matches!(end, MessageEnd::Answered)) {
+        change!(tx, holds::FORGIVE, it.conversation.0)?;
+        return Ok(None);
+    }
+    let failed = messages.iter().rev().find_map(|(id, end, message)| match end {
+        MessageEnd::Failed(failure) => Some((id, failure, message)),
+        _ => None,
+    });
+    let Some((id, failure, message)) = failed else { return Ok(None) };
+    if let Some(notice) = &it.if_failed.notice {
+        let (instance, chat, profile) = (message.instance.as_str(), message.chat_id.as_deref(), message.profile_id);
+        let about = About { message: id.0, conversation: it.conversation, instance, chat, profile };
+        notices::tell(tx, notice, &about, now).await?;
+    }
+    match it.if_failed.quarantine_after {
+        Some(after) => holds::count_failure(tx, it.conversation, (after, failure.class), now).await,
+        None => Ok(None),
+    }
 }
 
 /// Messages, turn, answer, and what is owed.

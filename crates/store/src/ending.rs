@@ -1,6 +1,6 @@
 //! The end of work on a message, flattened to the columns that both databases write.
 
-use broca_core::{MessageId, MessageState, OutboxId, Timestamp, TurnState, agent::Failure, clock::micros};
+use broca_core::{HoldId, MessageId, MessageState, OutboxId, Timestamp, TurnState, agent::Failure, clock::micros};
 use serde_json::Value;
 use sqlx::types::Uuid;
 
@@ -14,9 +14,12 @@ pub(crate) struct Ending<'a> {
     failure: Option<&'a Failure>,
     pub(crate) delay: i64,
     pub(crate) usage: Option<Value>,
+    /// The answer, or the notice of a failure.
     pub(crate) response: Option<&'a NewResponse>,
-    /// Set when the end owes the broker a publish.
+    /// Set when the end owes the broker a publish: of the answer, or of the dead letter.
     pub(crate) outbox: Option<OutboxId>,
+    /// Set when it counts as a failure of the conversation: how many in a row are too many, and the hold that follows.
+    pub(crate) quarantine: Option<(i64, HoldId)>,
 }
 
 impl<'a> Ending<'a> {
@@ -30,6 +33,7 @@ impl<'a> Ending<'a> {
             usage: None,
             response: None,
             outbox: None,
+            quarantine: None,
         };
         match &finish.end {
             End::Answered { answer, response } => Self {
@@ -43,6 +47,8 @@ impl<'a> Ending<'a> {
             End::Failed { failure, turn_unknown } => Self {
                 failure: Some(failure),
                 outbox: Some(OutboxId::new()),
+                response: finish.if_failed.notice.as_ref(),
+                quarantine: finish.if_failed.quarantine_after.map(|after| (i64::from(after.get()), HoldId::new())),
                 ..plain(MessageState::Failed, if *turn_unknown { TurnState::Unknown } else { TurnState::Dead })
             },
             End::Retry { failure, delay, turn_unknown } => Self {
@@ -61,8 +67,13 @@ impl<'a> Ending<'a> {
         self.failure.map(|failure| failure.reason.as_str())
     }
 
-    pub(crate) fn done(&self, released: bool, at: i64) -> Fenced<Finished> {
-        Fenced::Done(Finished { owed: self.outbox.map(|outbox| (outbox, Timestamp(at))), released })
+    pub(crate) fn is_failure(&self) -> bool {
+        self.message_state == MessageState::Failed
+    }
+
+    pub(crate) fn done(&self, released: bool, quarantined: bool, at: i64) -> Fenced<Finished> {
+        let quarantined = self.quarantine.map(|(_, hold)| hold).filter(|_| quarantined);
+        Fenced::Done(Finished { owed: self.outbox.map(|outbox| (outbox, Timestamp(at))), released, quarantined })
     }
 
     /// Why a message under a held lease was not moved. `was` is its state, `open` its open turn.

@@ -33,9 +33,9 @@ pub struct ExportStep {
 /// A page is so many rows, whatever the filter leaves of them: no statement reads more.
 pub(crate) const PAGE: &str = "-- export: page
 SELECT m.id,
-       ($4 IS NULL OR m.received_at >= $4) AND ($5 IS NULL OR m.received_at < $5)
-           AND ($6 IS NULL OR m.platform = $6) AND ($7 IS NULL OR m.conversation_id = $7)
-           AND ($8 IS NULL OR p.user_id = $8) AS wanted
+       (m.received_at >= $4 OR $4 IS NULL) AND (m.received_at < $5 OR $5 IS NULL)
+           AND (m.platform = $6 OR $6 IS NULL) AND (m.conversation_id = $7 OR $7 IS NULL)
+           AND (p.user_id = $8 OR $8 IS NULL) AS wanted
 FROM (SELECT id, received_at, platform, conversation_id, profile_id FROM messages
       WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3) m
 JOIN profiles p ON p.id = m.profile_id

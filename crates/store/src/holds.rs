@@ -3,9 +3,9 @@
 //! Putting a hold on and ending it are one row each; `set_aside.rs` takes messages out of their queues while it is on,
 //! `settle.rs` brings them back once it has ended.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
-use broca_core::{ConversationId, EventKind, HoldId, Instance, Timestamp, UserId, clock::micros};
+use broca_core::{ConversationId, EventKind, HoldId, Instance, Timestamp, UserId, agent::FailureClass, clock::micros};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::types::Uuid;
@@ -17,6 +17,9 @@ use crate::{
     reading::fetch,
     tx::{Tx, ask, change, operation},
 };
+
+/// Who puts a conversation on hold that keeps failing; people act under names of their own.
+pub(crate) const BROCA: &str = "broca";
 
 /// What is kept back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -238,12 +241,51 @@ pub(crate) struct Release {
     actor: String,
 }
 
+pub(crate) const COUNT: &str = "-- quarantine: count
+UPDATE conversations SET failures = failures + 1 WHERE id = $1 RETURNING failures";
+
+/// Counts a failure of a conversation that the caller has locked; the so-manieth in a row puts it on hold.
+pub(crate) async fn count_failure(
+    tx: &mut Tx<'_>,
+    conversation: ConversationId,
+    (after, class): (NonZeroU32, FailureClass),
+    now: i64,
+) -> Result<Option<HoldId>, StoreError> {
+    let (failures,) = ask!(tx, fetch_one, (i64,), COUNT, conversation.0)?;
+    if failures < i64::from(after.get()) {
+        return Ok(None);
+    }
+    let (id, key) = (HoldId::new(), HoldSubject::Conversation(conversation).key());
+    let reason = format!("quarantined after {failures} failures in a row: {class}");
+    if change!(tx, PUT, id.0, "conversation", key.as_str(), reason.as_str(), BROCA, now, None::<i64>)? != 1 {
+        return Ok(None);
+    }
+    let event = Event::new(EventKind::Quarantined, now).conversation(conversation.0).actor(BROCA);
+    note(tx, &event.detail(json!({"hold": id, "reason": reason}))).await?;
+    Ok(Some(id))
+}
+
+pub(crate) const LOCK_CONVERSATION: &str = "-- hold: lock conversation
+SELECT id FROM conversations WHERE id = $1 FOR UPDATE";
+
+/// Whoever is answered, or released, has another chance: its failures are counted anew.
+pub(crate) const FORGIVE: &str = "-- hold: count failures anew
+UPDATE conversations SET failures = 0 WHERE id = $1 AND failures <> 0";
+
 async fn release(tx: &mut Tx<'_>, release: &Release) -> Result<Option<Hold>, StoreError> {
     let now = tx.now().await?;
+    let subject = ask!(tx, fetch_optional, Row, ONE, release.id.0)?.map(|row| row.hold(now)).transpose()?;
+    if let Some(HoldSubject::Conversation(conversation)) = subject.map(|hold| hold.subject) {
+        // The end of a turn takes the two rows in this order, too.
+        tx.lock(LOCK_CONVERSATION, conversation.0).await?;
+    }
     let ended = change!(tx, RELEASE, release.id.0, now, release.actor.as_str())? == 1;
     let hold = ask!(tx, fetch_optional, Row, ONE, release.id.0)?.map(|row| row.hold(now)).transpose()?;
     if let Some(hold) = hold.as_ref().filter(|_| ended) {
         tell(tx, EventKind::Released, hold, (now, &release.actor, json!({"hold": hold.id}))).await?;
+        if let HoldSubject::Conversation(conversation) = hold.subject {
+            change!(tx, FORGIVE, conversation.0)?;
+        }
     }
     Ok(hold)
 }

@@ -8,8 +8,12 @@
 //! raises its `epoch`, and every write under a lease names the epoch it was taken with.
 
 mod accept;
+mod access;
 mod audit;
 mod audit_log;
+mod backlog;
+mod backlog_plan;
+mod backup;
 mod batcher;
 mod cancel;
 mod catch_up;
@@ -31,10 +35,15 @@ mod holds;
 mod joint;
 mod journal;
 mod journey;
+mod limits;
 mod lite;
+mod live;
+mod notices;
 mod operation;
+mod pairing;
 mod parking;
 mod people;
+mod person;
 mod pg;
 mod plans;
 mod queue;
@@ -57,8 +66,11 @@ mod workload;
 mod writes;
 mod yardstick;
 
+pub use access::{AccessCopy, AccessRule, AccessState, Activation, NewRule, RuleSource};
 pub use audit::{AuditLimits, Irregular, Irregularity};
 pub use audit_log::{Act, ActEnd, ActFilter, ActOutcome, NewAct, Via};
+pub use backlog::{AGES_S, Backlog, BacklogFilter, BacklogGroup, Stand, WaitingConversation, WaitingMessage};
+pub use backlog_plan::{BacklogAct, BacklogStep, PacedPlan};
 pub use cancel::Cancelled;
 pub use closing::LetterCopy;
 pub use dead_letters::{Closed, ClosedLetters, Letter, LetterCursor, LetterFilter, Stage};
@@ -72,8 +84,11 @@ pub use forget::{AgentSide, ForgetEnd, ForgetItem, Forgotten, PersonConversation
 pub use holds::{Hold, HoldState, HoldSubject, NewHold, Person, PutOn};
 pub use joint::StartJoint;
 pub use journey::JourneyEvent;
+pub use live::{Applied, LiveChange, NewLiveChange, Outcome, SetMode};
+pub use pairing::{Pairing, PairingState, PairingTerms};
 pub use parking::{Park, Parked, ParkedCount, Unpark};
 pub use people::{User, UserConversation, UserFilter, UserProfile};
+pub use person::{PersonChange, PersonSettings};
 pub use plans::{NewPlan, NewPlanItem, Plan, PlanItem};
 pub use replay::{ReplayRecord, Replayed};
 pub use retention::{Chosen, Cuts, EventsStep, Kept, Removed, RetentionPolicy};

@@ -74,6 +74,9 @@ pub struct Park {
     /// Until this time by the database's clock, or for `delay`, whichever is later.
     pub until: Timestamp,
     pub delay: Duration,
+    /// Parked only if nothing was accepted behind this place; otherwise nothing changes, and the answer is
+    /// `Timestamp(0)`. `None`: whatever was accepted.
+    pub seen: Option<i64>,
     /// Told in the message's journey, and of the message itself unless it waits for a slot or for more messages, which
     /// is no trouble.
     pub why: Failure,

@@ -8,7 +8,7 @@ use serde_json::json;
 use sqlx::types::{Json, Uuid};
 
 use crate::{
-    Stage, Store, StoreError,
+    BacklogAct, Stage, Store, StoreError,
     decode::parsed,
     lite::{batch, hex},
     operation::column,
@@ -25,6 +25,8 @@ pub struct NewPlan {
     pub asked: serde_json::Value,
     /// How long it may be applied.
     pub life: Duration,
+    /// What is done with its items; `None` is that they are replayed.
+    pub act: Option<BacklogAct>,
     pub items: Vec<NewPlanItem>,
 }
 
@@ -56,7 +58,7 @@ pub struct PlanItem {
     pub message_id: MessageId,
     pub response_id: Option<ResponseId>,
     pub stage: Stage,
-    /// `replayed`, `skipped`, or nothing yet.
+    /// `replayed`, or `done` by a plan of another kind; `skipped`, or nothing yet.
     pub outcome: Option<String>,
     /// Why it was skipped.
     pub reason: Option<String>,
@@ -64,7 +66,7 @@ pub struct PlanItem {
 }
 
 pub(crate) const PLAN: &str = "-- plan
-INSERT INTO replay_plans (id, actor, asked, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
+INSERT INTO replay_plans (id, actor, asked, created_at, expires_at, act) VALUES ($1, $2, $3, $4, $5, $6)";
 
 pub(crate) const ITEMS_PG: &str = "-- plan items
 INSERT INTO replay_items (plan_id, n, message_id, response_id, stage, round, text)
@@ -81,7 +83,7 @@ FROM json_each($2)";
 async fn make(tx: &mut Tx<'_>, plan: &NewPlan) -> Result<PlanId, StoreError> {
     let (id, now) = (PlanId::new(), tx.now().await?);
     let expires = now.saturating_add(micros(plan.life));
-    change!(tx, PLAN, id.0, plan.actor.as_str(), Json(&plan.asked), now, expires)?;
+    change!(tx, PLAN, id.0, plan.actor.as_str(), Json(&plan.asked), now, expires, plan.act.as_ref().map(Json))?;
     let items = &plan.items;
     match tx {
         Tx::Pg(conn) => {
@@ -117,7 +119,7 @@ FROM replay_items WHERE plan_id = $1 ORDER BY n";
 
 pub(crate) const NEXT: &str = "-- plan: next item
 SELECT n, message_id, response_id, stage, round, text, outcome, reason, applied_at
-FROM replay_items WHERE plan_id = $1 AND outcome IS NULL ORDER BY n LIMIT 1";
+FROM replay_items WHERE plan_id = $1 AND outcome IS NULL ORDER BY n LIMIT $2";
 
 pub(crate) const OUTCOME: &str = "-- plan: outcome
 UPDATE replay_items SET outcome = $3, reason = $4, applied_at = $5 WHERE plan_id = $1 AND n = $2 AND outcome IS NULL";
@@ -148,15 +150,16 @@ impl ItemRow {
         })
     }
 
-    /// Ends the item: replayed, or skipped for a reason.
+    /// Ends the item: `done`, or skipped for a reason.
     pub(crate) async fn ended(
         mut self,
         tx: &mut Tx<'_>,
         plan: PlanId,
+        done: &'static str,
         skipped: Option<String>,
         now: i64,
     ) -> Result<PlanItem, StoreError> {
-        let outcome = if skipped.is_some() { "skipped" } else { "replayed" };
+        let outcome = if skipped.is_some() { "skipped" } else { done };
         if change!(tx, OUTCOME, plan.0, self.n, outcome, skipped.as_deref(), now)? != 1 {
             return Err(StoreError::Refused(format!("item {} of plan {plan} was applied by somebody else", self.n)));
         }
@@ -167,7 +170,12 @@ impl ItemRow {
 
 /// The first item that nobody has applied.
 pub(crate) async fn next(tx: &mut Tx<'_>, plan: PlanId) -> Result<Option<ItemRow>, StoreError> {
-    Ok(ask!(tx, fetch_optional, ItemRow, NEXT, plan.0)?)
+    Ok(next_items(tx, plan, 1).await?.pop())
+}
+
+/// The first items that nobody has applied.
+pub(crate) async fn next_items(tx: &mut Tx<'_>, plan: PlanId, at_most: i64) -> Result<Vec<ItemRow>, StoreError> {
+    Ok(ask!(tx, fetch_all, ItemRow, NEXT, plan.0, at_most)?)
 }
 
 impl Store {

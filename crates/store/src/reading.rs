@@ -53,22 +53,23 @@ WHERE s.message_id = $1 AND r.message_id <> s.message_id
 ORDER BY r.created_at DESC LIMIT 1";
 
 pub(crate) const RESPONSES: &str = "-- responses of a message
-SELECT id, state, attempts, text, receipt, parts, class, reason, created_at, finished_at
+SELECT id, kind, state, attempts, text, receipt, parts, class, reason, created_at, finished_at
 FROM responses WHERE message_id = $1 ORDER BY ord";
 
 /// The latest ones; an unanswered message has one line.
 pub(crate) const HISTORY: &str = "-- history
 SELECT m.id, m.text, m.state, r.text AS answer, m.received_at
-FROM profiles p JOIN messages m ON m.profile_id = p.id LEFT JOIN responses r ON r.message_id = m.id
+FROM profiles p JOIN messages m ON m.profile_id = p.id LEFT JOIN responses r ON r.message_id = m.id AND r.kind = 'answer'
 WHERE p.platform = $1 AND p.platform_user_id = $2
 ORDER BY m.received_at DESC, m.seq DESC, r.ord DESC LIMIT $3";
 
 pub(crate) const MESSAGE_STATES: &str = "SELECT state, count(*) FROM messages GROUP BY state";
-pub(crate) const RESPONSE_STATES: &str = "SELECT state, count(*) FROM responses GROUP BY state";
+pub(crate) const RESPONSE_STATES: &str = "SELECT state, count(*) FROM responses WHERE kind = $1 GROUP BY state";
 pub(crate) const TOTALS_PG: &str = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM conversations),
     (SELECT count(*) FROM conversations WHERE head < tail),
     (SELECT count(*) FROM conversations WHERE head < tail AND owner IS NOT NULL AND lease_until > broca_now()),
     (SELECT count(*) FROM outbox),
+    (SELECT count(*) FROM holds h WHERE h.settled_at IS NULL AND h.released_at IS NULL AND h.kind = 'conversation' AND h.actor = 'broca'),
     (SELECT broca_now() - min(m.received_at) FROM conversations c
      JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')
      WHERE c.head < c.tail)";
@@ -77,7 +78,9 @@ pub(crate) const TOTALS_LITE: &str = concat!(
     (SELECT count(*) FROM conversations WHERE head < tail),
     (SELECT count(*) FROM conversations WHERE head < tail AND owner IS NOT NULL AND lease_until > ",
     crate::lite::now!(),
-    "), (SELECT count(*) FROM outbox), (SELECT ",
+    "), (SELECT count(*) FROM outbox),
+    (SELECT count(*) FROM holds h WHERE h.settled_at IS NULL AND h.released_at IS NULL AND h.kind = 'conversation' AND h.actor = 'broca'),
+    (SELECT ",
     crate::lite::now!(),
     " - min(m.received_at) FROM conversations c
      JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')
@@ -125,6 +128,7 @@ struct Turn {
 #[derive(sqlx::FromRow)]
 struct Answer {
     id: Uuid,
+    kind: String,
     state: String,
     attempts: i64,
     text: String,
@@ -157,6 +161,7 @@ impl Answer {
     fn record(self) -> Result<ResponseRecord, StoreError> {
         Ok(ResponseRecord {
             id: ResponseId(self.id),
+            kind: parsed(&self.kind)?,
             state: parsed(&self.state)?,
             attempts: count(self.attempts)?,
             text: self.text,
@@ -263,21 +268,23 @@ impl Store {
 
     /// How much there is of everything. Reads every message: for people, not for every second.
     pub async fn counts(&self) -> Result<Counts, StoreError> {
-        type Totals = (i64, i64, i64, i64, i64, Option<i64>);
+        type Totals = (i64, i64, i64, i64, i64, i64, Option<i64>);
         let states = |rows: Vec<(String, i64)>| rows.into_iter().collect::<BTreeMap<_, _>>();
         let totals = match self.db {
             Db::Pg(_) => TOTALS_PG,
             Db::Lite(_) => TOTALS_LITE,
         };
-        let (users, conversations, pending_conversations, leased_conversations, outbox, oldest) =
+        let (users, conversations, pending_conversations, leased_conversations, outbox, quarantined, oldest) =
             fetch!(self, fetch_one, Totals, totals)?;
         Ok(Counts {
             messages: states(fetch!(self, fetch_all, (String, i64), MESSAGE_STATES)?),
-            responses: states(fetch!(self, fetch_all, (String, i64), RESPONSE_STATES)?),
+            responses: states(fetch!(self, fetch_all, (String, i64), RESPONSE_STATES, "answer")?),
+            notices: states(fetch!(self, fetch_all, (String, i64), RESPONSE_STATES, "notice")?),
             users,
             conversations,
             pending_conversations,
             leased_conversations,
+            quarantined_conversations: quarantined,
             outbox,
             oldest_open: oldest.map(elapsed),
         })

@@ -13,7 +13,9 @@
 //! count from there, and their age from `replayed_at`. A late end of an attempt from before therefore still finds
 //! nothing that it fits.
 
-use broca_core::{EventKind, MessageId, MessageState, OutboxId, PlanId, ResponseId, ResponseState, Timestamp};
+use broca_core::{
+    EventKind, MessageId, MessageState, OutboxId, PlanId, ResponseId, ResponseState, Timestamp, agent::FailureClass,
+};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::types::Uuid;
@@ -39,6 +41,8 @@ pub enum Replayed {
     Expired {
         at: Timestamp,
     },
+    /// It is a plan for what waits ([`crate::BacklogAct`]).
+    OfBacklog,
     Unknown,
 }
 
@@ -71,14 +75,17 @@ pub(crate) const LOCK_PLAN: &str = "-- replay: lock plan
 SELECT id FROM replay_plans WHERE id = $1 FOR UPDATE";
 
 pub(crate) const EXPIRES: &str = "-- replay: plan
-SELECT expires_at FROM replay_plans WHERE id = $1";
+SELECT expires_at, act IS NOT NULL FROM replay_plans WHERE id = $1";
 
 async fn step(tx: &mut Tx<'_>, next: &Next) -> Result<Replayed, StoreError> {
     tx.lock(LOCK_PLAN, next.plan.0).await?;
     let now = tx.now().await?;
-    let Some((expires,)) = ask!(tx, fetch_optional, (i64,), EXPIRES, next.plan.0)? else {
+    let Some((expires, of_backlog)) = ask!(tx, fetch_optional, (i64, bool), EXPIRES, next.plan.0)? else {
         return Ok(Replayed::Unknown);
     };
+    if of_backlog {
+        return Ok(Replayed::OfBacklog);
+    }
     let Some(item) = plans::next(tx, next.plan).await? else { return Ok(Replayed::Over) };
     if expires <= now {
         return Ok(Replayed::Expired { at: Timestamp(expires) });
@@ -88,14 +95,14 @@ async fn step(tx: &mut Tx<'_>, next: &Next) -> Result<Replayed, StoreError> {
         (Stage::Delivery, Some(response)) => delivery(tx, next, (&item, response), now).await?,
         (Stage::Delivery, None) => Some("it has no answer that could be delivered".to_owned()),
     };
-    Ok(Replayed::Item(item.ended(tx, next.plan, skipped, now).await?))
+    Ok(Replayed::Item(item.ended(tx, next.plan, "replayed", skipped, now).await?))
 }
 
 operation!(Step: Next => Replayed, "replay", step);
 
 pub(crate) const MESSAGE: &str = "-- replay: message
 SELECT m.state, m.replays, m.class, m.reason, m.finished_at, m.seq, m.attempts, m.text, m.instance, m.conversation_id,
-       EXISTS (SELECT 1 FROM responses r WHERE r.message_id = m.id AND r.open) AS answering
+       EXISTS (SELECT 1 FROM responses r WHERE r.message_id = m.id AND r.open AND r.kind = 'answer') AS answering
 FROM messages m WHERE m.id = $1";
 
 pub(crate) const REOPEN_MESSAGE: &str = "-- replay: reopen message
@@ -128,6 +135,9 @@ impl Message {
             _ if !state.is_terminal() => Some(format!("it is {state}: only what has ended is replayed")),
             Err(refused) => Some(refused.to_string()),
             Ok(_) if self.answering => Some("an answer of it is still on its way".to_owned()),
+            Ok(_) if self.text.is_empty() && item.text.is_none() => {
+                Some("its text was not kept: give it one with `broca replay --edit`".to_owned())
+            }
             Ok(_) => None,
         })
     }
@@ -166,6 +176,7 @@ async fn turn(tx: &mut Tx<'_>, next: &Next, item: &ItemRow, now: i64) -> Result<
     };
     record(tx, next, item, history, now).await?;
     change!(tx, CLOSE_ANSWERS, id, next.actor.as_str(), now)?;
+    change!(tx, TAKE_NOTICES_BACK, id, FailureClass::Operator.as_str(), now)?;
     Ok(None)
 }
 
@@ -173,8 +184,13 @@ async fn turn(tx: &mut Tx<'_>, next: &Next, item: &ItemRow, now: i64) -> Result<
 pub(crate) const CLOSE_ANSWERS: &str = "-- replay: close letters of older answers
 INSERT INTO letters_closed (subject_id, round, stage, message_id, how, actor, closed_at)
 SELECT id, replays, 'delivery', message_id, 'replayed', $2, $3
-FROM responses WHERE message_id = $1 AND state IN ('dead', 'unknown')
+FROM responses WHERE message_id = $1 AND kind = 'answer' AND state IN ('dead', 'unknown')
 ON CONFLICT DO NOTHING";
+
+/// A notice that nobody has begun to deliver is not true any more.
+pub(crate) const TAKE_NOTICES_BACK: &str = "-- replay: take notices back
+UPDATE responses SET state = 'suppressed', open = FALSE, class = $2, reason = 'its message was replayed', finished_at = $3
+WHERE message_id = $1 AND kind = 'notice' AND state IN ('pending', 'retry')";
 
 pub(crate) const LOCK_RESPONSE: &str = "-- replay: lock answer
 SELECT id FROM responses WHERE id = $1 FOR UPDATE";

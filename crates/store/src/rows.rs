@@ -1,11 +1,17 @@
 //! What goes into the store and what comes out of it: the vocabulary of its operations.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use broca_core::{
-    Answer, ConversationId, Instance, MessageId, MessageState, OutboxId, Part, Profile, Receipt, Response, ResponseId,
-    ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId, agent::Failure, retry::Budget, route::Scope,
+    Answer, ConversationId, HoldId, Instance, MessageId, MessageState, OutboxId, Part, Profile, Receipt, Response,
+    ResponseId, ResponseKind, ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId,
+    access::{Allowance, Suppression},
+    agent::Failure,
+    retry::Budget,
+    route::Scope,
 };
+
+use crate::PairingTerms;
 
 /// A checked message on its way in, with what the route said of it.
 #[derive(Clone, Debug)]
@@ -19,6 +25,20 @@ pub struct NewMessage {
     pub agent: String,
     pub scope: Scope,
     pub trace: TraceParent,
+    pub admission: Admission,
+}
+
+/// Whether a message is let in, as far as is known before it is counted.
+#[derive(Clone, Debug, Default)]
+pub enum Admission {
+    #[default]
+    Open,
+    /// If its sender has not said too much, which is counted in the transaction that stores the message.
+    Within { allowance: Allowance, keep_text: bool },
+    /// It is stored and goes nowhere.
+    Suppressed { suppression: Suppression, keep_text: bool },
+    /// The same, and its sender gets a code unless they have one.
+    AskPairing { suppression: Suppression, keep_text: bool, terms: PairingTerms },
 }
 
 /// What became of a [`NewMessage`]: committed, in its place, with its wake owed to the broker.
@@ -33,6 +53,8 @@ pub enum Accepted {
     },
     /// `(instance, event_id)` was accepted before, as this message.
     Duplicate { message: MessageId },
+    /// Committed and not let in. Nobody waits for it, and it owes nothing but the notice to its sender, if there is one.
+    Suppressed { message: MessageId, suppression: Suppression, notice: Option<Box<Owed>> },
 }
 
 /// A publish that is owed to the broker, with everything needed to make it.
@@ -125,6 +147,8 @@ pub struct PendingMessage {
     pub is_group: bool,
     pub text: String,
     pub profile: Profile,
+    /// What its sender's agent is to bear in mind with each of their messages.
+    pub instructions: Option<String>,
     pub received_at: Timestamp,
     /// The time since it was accepted or last replayed, by the database's clock, at `read_at`.
     pub age: Duration,
@@ -196,6 +220,16 @@ pub struct Finish {
     /// The turn that ended; `None` when none was started (listen mode, attempts used up before the call).
     pub turn: Option<TurnId>,
     pub end: End,
+    pub if_failed: IfFailed,
+}
+
+/// What follows from [`End::Failed`], in the same transaction.
+#[derive(Clone, Debug, Default)]
+pub struct IfFailed {
+    /// What the person is told.
+    pub notice: Option<NewResponse>,
+    /// It counts as a failure of the conversation; the so-manieth in a row puts it on hold.
+    pub quarantine_after: Option<NonZeroU32>,
 }
 
 #[derive(Clone, Debug)]
@@ -224,6 +258,8 @@ pub struct Finished {
     pub owed: Option<(OutboxId, Timestamp)>,
     /// The lease was released: nothing is pending, or the conversation is parked.
     pub released: bool,
+    /// The hold that the conversation is on from now, because it failed too often.
+    pub quarantined: Option<HoldId>,
 }
 
 /// A conversation that has work and nobody who does it: publish a wake for its message.
@@ -258,6 +294,7 @@ pub enum Delivery {
 #[derive(Clone, Debug)]
 pub struct Dispatch {
     pub response: Response,
+    pub kind: ResponseKind,
     pub profile: Profile,
     pub message: MessageId,
     /// Attempts before the last replay, or before the one that last sent a part: they count against no budget.
@@ -377,6 +414,7 @@ pub struct TurnRecord {
 #[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct ResponseRecord {
     pub id: ResponseId,
+    pub kind: ResponseKind,
     pub state: ResponseState,
     pub attempts: u32,
     pub text: String,
@@ -393,11 +431,16 @@ pub struct ResponseRecord {
 #[derive(Clone, Debug, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct Counts {
     pub messages: std::collections::BTreeMap<String, i64>,
+    /// Answers by their states.
     pub responses: std::collections::BTreeMap<String, i64>,
+    /// What people were told instead of an answer, likewise.
+    pub notices: std::collections::BTreeMap<String, i64>,
     pub users: i64,
     pub conversations: i64,
     pub pending_conversations: i64,
     pub leased_conversations: i64,
+    /// On hold because they kept failing.
+    pub quarantined_conversations: i64,
     pub outbox: i64,
     /// Age of the oldest message that is not over, by the database's clock.
     pub oldest_open: Option<Duration>,

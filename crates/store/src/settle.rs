@@ -24,7 +24,7 @@ use sqlx::types::Uuid;
 
 use crate::{
     Store, StoreError,
-    holding::{active, digits, is_subject},
+    holding::{active, is_subject},
     journal::{Event, note_each},
     lite::{batch, hex},
     operation::column,
@@ -51,12 +51,12 @@ pub enum Settled {
 }
 
 pub(crate) const LOOK: &str = "-- settle: hold
-SELECT kind, settled_at IS NOT NULL, released_at IS NOT NULL OR COALESCE(expires_at, 9223372036854775807) <= $2
+SELECT kind, subject, settled_at IS NOT NULL, released_at IS NOT NULL OR COALESCE(expires_at, 9223372036854775807) <= $2
 FROM holds WHERE id = $1";
 
 async fn step(tx: &mut Tx<'_>, id: &HoldId) -> Result<Settled, StoreError> {
     let now = tx.now().await?;
-    let (kind, over, ended) = match ask!(tx, fetch_optional, (String, bool, bool), LOOK, id.0, now)? {
+    let (kind, subject, over, ended) = match ask!(tx, fetch_optional, (String, String, bool, bool), LOOK, id.0, now)? {
         Some(found) => found,
         None => return Ok(Settled::Unknown),
     };
@@ -66,7 +66,12 @@ async fn step(tx: &mut Tx<'_>, id: &HoldId) -> Result<Settled, StoreError> {
     if !ended {
         return Ok(Settled::Active);
     }
-    if ["conversation", "agent"].contains(&kind.as_str()) {
+    if kind == "conversation" {
+        let conversation: Uuid = subject.parse().map_err(StoreError::unreadable)?;
+        change!(tx, WAKE_ONE, conversation, now)?;
+        return close(tx, id.0, now).await;
+    }
+    if kind == "agent" {
         let woken = change!(tx, tx.either(WAKE_PG, WAKE_LITE), id.0, now, PAGE)?;
         return if woken > 0 { Ok(Settled::Step { messages: 0 }) } else { close(tx, id.0, now).await };
     }
@@ -82,25 +87,27 @@ async fn step(tx: &mut Tx<'_>, id: &HoldId) -> Result<Settled, StoreError> {
 
 operation!(Settle: HoldId => Settled, "settle a hold", step);
 
+pub(crate) const WAKE_ONE: &str = "-- settle: wake conversation
+UPDATE conversations SET wake_at = $2
+WHERE id = $1 AND head < tail AND wake_at > $2 AND not_before <= $2 AND owner IS NULL";
+
 macro_rules! wake {
-    ($db:ident, $lock:literal) => {
+    ($lock:literal) => {
         concat!(
             "-- settle: wake conversations
 UPDATE conversations SET wake_at = $2
 WHERE id IN (
     SELECT c.id FROM holds h CROSS JOIN conversations c
     WHERE h.id = $1 AND c.head < c.tail AND c.wake_at > $2 AND c.not_before <= $2 AND c.owner IS NULL
-      AND (h.kind = 'agent' AND h.subject = c.agent OR h.kind = 'conversation' AND h.subject = ",
-            digits!($db, "c.id"),
-            ")
+      AND h.kind = 'agent' AND h.subject = c.agent
     ORDER BY c.id LIMIT $3",
             $lock,
             ")"
         )
     };
 }
-pub(crate) const WAKE_PG: &str = wake!(pg, " FOR UPDATE OF c");
-pub(crate) const WAKE_LITE: &str = wake!(lite, "");
+pub(crate) const WAKE_PG: &str = wake!(" FOR UPDATE OF c");
+pub(crate) const WAKE_LITE: &str = wake!("");
 
 /// A conversation that somebody else is at just now is left to the next step.
 pub(crate) const NEXT_PG: &str = "-- settle: next conversation

@@ -1,6 +1,6 @@
 //! Where a message stands now: everything that decides what happens to it next, as it was at one moment.
 
-use broca_core::{ConversationId, MessageId, ResponseId, ResponseState, Timestamp};
+use broca_core::{ConversationId, MessageId, ResponseId, ResponseKind, ResponseState, Timestamp};
 use sqlx::types::Uuid;
 
 use crate::{
@@ -85,6 +85,7 @@ pub struct LeaseStanding {
 #[derive(Clone, Debug)]
 pub struct AnswerStanding {
     pub id: ResponseId,
+    pub kind: ResponseKind,
     pub state: ResponseState,
     /// The plugin process that is delivering it, and until when it has to.
     pub host: Option<String>,
@@ -131,7 +132,7 @@ SELECT detail ->> 'class', detail ->> 'reason' FROM events
 WHERE conversation_id = $1 AND kind = 'parked' ORDER BY at DESC LIMIT 1";
 
 pub(crate) const ANSWERS: &str = "-- standing: answers
-SELECT r.id, r.state, r.host, r.lease_until, r.not_before,
+SELECT r.id, r.kind, r.state, r.host, r.lease_until, r.not_before,
        (SELECT count(*) FROM responses e WHERE e.open AND e.lane = r.lane AND e.ord < r.ord) AS ahead,
        (SELECT e.message_id FROM responses e WHERE e.open AND e.lane = r.lane AND e.ord < r.ord
         ORDER BY e.ord LIMIT 1) AS behind
@@ -211,6 +212,7 @@ impl FirstRow {
 #[derive(sqlx::FromRow)]
 struct AnswerRow {
     id: Uuid,
+    kind: String,
     state: String,
     host: Option<String>,
     lease_until: i64,
@@ -223,6 +225,7 @@ impl AnswerRow {
     fn standing(self) -> Result<AnswerStanding, StoreError> {
         Ok(AnswerStanding {
             id: ResponseId(self.id),
+            kind: parsed(&self.kind)?,
             state: parsed(&self.state)?,
             host: self.host,
             lease_until: Timestamp(self.lease_until),

@@ -219,7 +219,7 @@ impl Store {
     }
 
     /// Gives a held conversation up until a later time, though nothing of it failed: no attempt is counted, and a turn
-    /// that a predecessor left open stays open. Says when it comes back.
+    /// that a predecessor left open stays open. Says when it comes back, or `Timestamp(0)` when [`Park::seen`] keeps it.
     pub async fn park(&self, park: Park) -> Result<Fenced<Timestamp>, StoreError> {
         self.batches.park.submit(park).await
     }

@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    Endpoint, ParkedCount, Store, StoreError,
+    Endpoint, PacedPlan, ParkedCount, Store, StoreError,
+    backlog_plan::paced,
     decode::parsed,
     endpoints,
     lite::{batch, hex},
@@ -72,6 +73,8 @@ pub struct Pace {
     pub parked: Vec<ParkedCount>,
     /// Turns under way of agents that may have so many at a time, by agent.
     pub turn_slots: Vec<(String, i64)>,
+    /// Plans for a backlog that are being carried out, the soonest done first.
+    pub paced: Vec<PacedPlan>,
     /// The database's time.
     pub now: Timestamp,
 }
@@ -179,6 +182,7 @@ async fn read(tx: &mut Tx<'_>) -> Result<Pace, StoreError> {
         endpoints: endpoints::troubled(tx).await?,
         parked: parked(tx).await?,
         turn_slots: ask!(tx, fetch_all, (String, i64), SLOTS, now)?,
+        paced: paced(tx, now).await?,
         now: Timestamp(now),
     })
 }

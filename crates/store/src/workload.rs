@@ -13,6 +13,8 @@ pub struct Workload {
     pub in_hand: i64,
     /// Conversations with work that is tried again later.
     pub parked: i64,
+    /// Conversations that are on hold because they kept failing.
+    pub quarantined: i64,
     /// Age of the oldest message that is not over; `None` when all are.
     pub oldest_message: Option<Duration>,
     /// Answers that are neither delivered nor given up.
@@ -45,6 +47,8 @@ busy AS (
 SELECT (SELECT count(*) FROM busy WHERE stand = 'waiting') AS waiting,
        (SELECT count(*) FROM busy WHERE stand = 'in hand') AS in_hand,
        (SELECT count(*) FROM busy WHERE stand = 'parked') AS parked,
+       (SELECT count(*) FROM holds h
+        WHERE h.settled_at IS NULL AND h.released_at IS NULL AND h.kind = 'conversation' AND h.actor = 'broca') AS quarantined,
        (SELECT clock.now - min(COALESCE(m.replayed_at, m.received_at))
         FROM busy b JOIN messages m ON m.conversation_id = b.id AND m.seq > b.head
         WHERE m.state IN ('received', 'processing')) AS oldest_message,
@@ -55,7 +59,7 @@ SELECT (SELECT count(*) FROM busy WHERE stand = 'waiting') AS waiting,
        (SELECT count(*) FROM messages m LEFT JOIN letters_closed x ON x.subject_id = m.id AND x.round = m.replays
         WHERE m.class IS NOT NULL AND m.state = 'failed' AND x.subject_id IS NULL) AS failed_turns,
        (SELECT count(*) FROM responses r LEFT JOIN letters_closed x ON x.subject_id = r.id AND x.round = r.replays
-        WHERE r.class IS NOT NULL AND r.state IN ('dead', 'unknown') AND x.subject_id IS NULL) AS failed_deliveries
+        WHERE r.class IS NOT NULL AND r.kind = 'answer' AND r.state IN ('dead', 'unknown') AND x.subject_id IS NULL) AS failed_deliveries
 FROM clock"
         )
     };
@@ -69,6 +73,7 @@ struct Row {
     waiting: i64,
     in_hand: i64,
     parked: i64,
+    quarantined: i64,
     oldest_message: Option<i64>,
     answers: i64,
     oldest_answer: Option<i64>,
@@ -90,6 +95,7 @@ impl Store {
             waiting: row.waiting,
             in_hand: row.in_hand,
             parked: row.parked,
+            quarantined: row.quarantined,
             oldest_message: row.oldest_message.map(elapsed),
             answers: row.answers,
             oldest_answer: row.oldest_answer.map(elapsed),

@@ -157,7 +157,7 @@ async fn take_message(
     match ctx.ingest(incoming(&seat.user, &event_id, text, budget)).await {
         Ok(ingested) => {
             let (message_id, duplicate) = match ingested {
-                Ingested::New(id) => (id, false),
+                Ingested::New(id) | Ingested::Suppressed(id, _) => (id, false),
                 Ingested::Duplicate(id) => (id, true),
             };
             seat.replies.send(Reply::Accepted { event_id, message_id, duplicate }).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broca_core::{Clock, MessageState, SystemClock};
+use broca_core::{Clock, MessageState, SystemClock, access::Standing};
 use broca_plugin::{Cancelled, Context, HistoryEntry, IngestError};
 
 use crate::{
@@ -54,7 +54,13 @@ pub(crate) fn of(message: &Message, me: &User) -> Option<Command> {
 }
 
 /// What the bot says to a command.
-pub(crate) async fn answer(command: Command, ctx: &Context, me: &User, message: &Message, writer: &Writer) -> String {
+pub(crate) async fn answer(
+    command: Command,
+    (ctx, standing): (&Context, Option<Standing>),
+    me: &User,
+    message: &Message,
+    writer: &Writer,
+) -> String {
     let answered = match command {
         Command::Start => {
             Ok(format!("Hello! What you write here goes to an agent, and its answer comes back.\n\n{HELP}"))
@@ -63,7 +69,9 @@ pub(crate) async fn answer(command: Command, ctx: &Context, me: &User, message: 
             "What you write here goes to an agent, and its answer comes back.{}\n\n{HELP}",
             hint(me, message)
         )),
-        Command::WhoAmI => Ok(who(message, writer)),
+        Command::WhoAmI => Ok(who(message, writer, standing)),
+        // Whether they may ask is not known.
+        _ if standing.is_none() => Err(IngestError::Unavailable("the rules cannot be read".to_owned())),
         Command::Status => status(ctx, writer).await,
         Command::Cancel => cancel(ctx, writer).await,
         Command::ForOthers => Ok(String::new()),
@@ -84,11 +92,16 @@ fn hint(me: &User, message: &Message) -> String {
     }
 }
 
-fn who(message: &Message, writer: &Writer) -> String {
+fn who(message: &Message, writer: &Writer, standing: Option<Standing>) -> String {
+    let standing = match standing {
+        Some(Standing::Owner) => "\nYou are this bot's owner.",
+        Some(Standing::Admin) => "\nYou are an admin of this bot.",
+        Some(Standing::User | Standing::Blocked(_)) | None => "",
+    };
     let name = writer.username.as_ref().map(|name| format!(" (@{name})")).unwrap_or_default();
     let at = place::of(message);
     let topic = at.thread.map(|thread| format!(", topic {thread}")).unwrap_or_default();
-    format!("Your id: {}{name}\nThis chat: {}{topic}", writer.id, at.chat)
+    format!("Your id: {}{name}\nThis chat: {}{topic}{standing}", writer.id, at.chat)
 }
 
 async fn own(ctx: &Context, writer: &Writer) -> Result<Vec<HistoryEntry>, IngestError> {

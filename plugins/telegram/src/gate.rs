@@ -1,4 +1,4 @@
-//! Whom the bot listens to: its owner, or everybody; in groups, whoever speaks to it.
+//! What the core is told of who writes: whether it is the owner, and in groups, whether they speak to the bot.
 
 use std::{
     collections::HashMap,

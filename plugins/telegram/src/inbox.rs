@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use broca_core::{Incoming, Sender};
-use broca_plugin::{Context, IngestError};
+use broca_core::{
+    Incoming, Sender,
+    access::{Reason, Standing},
+};
+use broca_plugin::{Context, IngestError, Ingested};
 use serde_json::{Value, json};
 
 use crate::{
@@ -65,13 +68,10 @@ impl Inbox {
         if command == Some(Command::ForOthers) || !self.is_addressed(&rules, &message, command) {
             return Ok(());
         }
-        if !rules.admits(&writer) && command != Some(Command::WhoAmI) {
-            self.refuse(&message, &writer);
-            return Ok(());
-        }
+        let incoming = self.incoming(update.update_id, &message, (&rules, &writer), version);
         match command {
-            Some(command) => self.obey(command, message, writer),
-            None => self.report(update.update_id, &message, &writer, version).await?,
+            Some(command) => self.obey(command, message, writer, incoming).await,
+            None => self.report(&message, &writer, incoming).await?,
         }
         Ok(())
     }
@@ -86,30 +86,56 @@ impl Inbox {
         }
     }
 
-    fn refuse(&self, message: &Message, writer: &Writer) {
+    /// Tells somebody, once in a while, why nothing comes of what they write; whom an operator keeps out is told nothing.
+    fn refuse(&self, message: &Message, writer: &Writer, reason: Reason) {
+        let text = match reason {
+            Reason::NotOwner => {
+                "This bot serves its owner alone, so your message was not passed on. \
+                 If it is yours, /whoami tells you the id to put into its settings."
+            }
+            Reason::NotAllowed | Reason::NotPaired => "This bot does not know you, so nothing was passed on.",
+            Reason::RateLimited => "That is more than this bot takes from one person at a time; it was not passed on.",
+            Reason::DailyCap => "That is as much as this bot takes from one person in a day; it was not passed on.",
+            Reason::Inactive | Reason::Ignored | Reason::Denied => return,
+            Reason::GroupSilent | Reason::GroupsOff | Reason::GroupNotAllowed => return,
+        };
         if self.refusals.is_due(writer.id) {
-            let text = "This bot serves its owner alone, so your message was not passed on. \
-                        If it is yours, /whoami tells you the id to put into its settings.";
             self.notices.send(place::of(message), text.to_owned(), manner(message));
         }
-        tracing::info!(user = writer.id, chat = message.chat.id, "somebody else than the owner wrote, let go");
     }
 
-    fn obey(&self, command: Command, message: Message, writer: Writer) {
+    async fn obey(&self, command: Command, message: Message, writer: Writer, incoming: Incoming) {
+        let standing = match self.ctx.standing(&incoming).await {
+            Ok(Standing::Blocked(reason)) if command != Command::WhoAmI => {
+                self.refuse(&message, &writer, reason);
+                return;
+            }
+            Ok(standing) => Some(standing),
+            Err(error) => {
+                tracing::warn!(%error, "it cannot be found out who may give commands");
+                None
+            }
+        };
         let (ctx, me) = (self.ctx.clone(), self.me.clone());
         let (to, manner) = (place::of(&message), manner(&message));
-        self.notices.spawn(to, manner, async move { command::answer(command, &ctx, &me, &message, &writer).await });
+        let answer = async move { command::answer(command, (&ctx, standing), &me, &message, &writer).await };
+        self.notices.spawn(to, manner, answer);
     }
 
-    async fn report(&self, update_id: i64, message: &Message, writer: &Writer, version: Version) -> Result<(), NotNow> {
-        let incoming = self.incoming(update_id, message, writer, version);
+    async fn report(&self, message: &Message, writer: &Writer, incoming: Incoming) -> Result<(), NotNow> {
         if incoming.text.is_empty() {
             return Ok(()); // A service message: somebody joined, a title changed.
         }
         match self.ctx.ingest(incoming).await {
-            Ok(_) => Ok(()),
+            // Their code is the answer to the message.
+            Ok(Ingested::Suppressed(_, Reason::NotPaired)) => Ok(()),
+            Ok(Ingested::Suppressed(_, reason)) => {
+                self.refuse(message, writer, reason);
+                Ok(())
+            }
+            Ok(Ingested::New(_) | Ingested::Duplicate(_)) => Ok(()),
             Err(IngestError::Refused(refusal)) => {
-                tracing::info!(update_id, user = writer.id, %refusal, "message refused");
+                tracing::info!(user = writer.id, %refusal, "message refused");
                 self.notices.send(place::of(message), format!("Not accepted: {refusal}."), manner(message));
                 Ok(())
             }
@@ -117,7 +143,14 @@ impl Inbox {
         }
     }
 
-    fn incoming(&self, update_id: i64, message: &Message, writer: &Writer, version: Version) -> Incoming {
+    fn incoming(
+        &self,
+        update_id: i64,
+        message: &Message,
+        (rules, writer): (&Rules, &Writer),
+        version: Version,
+    ) -> Incoming {
+        let is_group = message.chat.kind != ChatKind::Private;
         let said = content::read(message);
         let mut attributes = json!({"message_id": message.message_id});
         let mut text = said.text;
@@ -141,7 +174,9 @@ impl Inbox {
                 metadata: writer.language.as_ref().map_or(Value::Null, |language| json!({"language": language})),
             },
             chat_id: place::chat_id(place::of(message), message.chat.kind),
-            is_group: message.chat.kind != ChatKind::Private,
+            is_group,
+            addressed: is_group.then(|| gate::speaks_to(message, &self.me)),
+            claim: rules.claim(writer),
             urgent: gate::speaks_to(message, &self.me) || text.trim_end().ends_with('?'),
             text,
             attributes,

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use broca_core::Response;
+use broca_core::{Claim, Response};
 use broca_plugin::{PluginError, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -189,8 +189,10 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) fn admits(&self, writer: &Writer) -> bool {
-        self.owner.as_ref().is_none_or(|owner| owner.is(writer))
+    /// What the owner's setting says of somebody; nothing, when the bot serves everybody.
+    pub(crate) fn claim(&self, writer: &Writer) -> Option<Claim> {
+        let owner = self.owner.as_ref()?;
+        Some(if owner.is(writer) { Claim::Owner } else { Claim::Stranger })
     }
 
     /// The message that an answer in this chat replies to.

@@ -6,7 +6,7 @@
 mod words;
 
 use broca_core::{
-    EventKind, Instance, MessageId, MessageState, ResponseId, ResponseState, Timestamp,
+    EventKind, Instance, MessageId, MessageState, ResponseId, ResponseKind, ResponseState, Timestamp,
     agent::FailureClass,
     route::{Facts, Routes},
 };
@@ -97,10 +97,14 @@ pub enum Verdict {
     Cancelled {
         class: Option<String>,
         reason: Option<String>,
+        /// The state of what the person is told of it.
+        notice: Option<ResponseState>,
     },
     Failed {
         class: Option<String>,
         reason: Option<String>,
+        /// The state of what the person is told of it.
+        notice: Option<ResponseState>,
     },
     /// It was answered in one turn with others, the last of which has the answer.
     AnsweredWith {
@@ -182,10 +186,17 @@ fn judge(standing: &Standing, routes: &Routes) -> Explanation {
         state: message.state,
         now: standing.journey.now,
         sentence: words::sentence(&verdict, standing),
-        evidence: words::evidence(&verdict, standing),
+        evidence: words::evidence(&verdict, standing).into_iter().chain(mode_set(standing)).collect(),
         next: words::next(&verdict, message),
         verdict,
     }
+}
+
+/// It was last handled in another mode than the configured one.
+fn mode_set(standing: &Standing) -> Option<String> {
+    let id = standing.journey.message.id;
+    let own = |event: &&JourneyEvent| event.kind == EventKind::ModeSet && event.message_id == Some(id);
+    standing.journey.events.iter().rev().find(own).map(|event| crate::telling::sentence(event, id))
 }
 
 fn verdict(standing: &Standing, routes: &Routes) -> Verdict {
@@ -197,8 +208,8 @@ fn verdict(standing: &Standing, routes: &Routes) -> Verdict {
         MessageState::Held => standing.holds.first().map_or(Verdict::Returning, on_hold),
         MessageState::Stored => Verdict::Stored,
         MessageState::Suppressed => Verdict::Suppressed { class, reason },
-        MessageState::Cancelled => Verdict::Cancelled { class, reason },
-        MessageState::Failed => Verdict::Failed { class, reason },
+        MessageState::Cancelled => Verdict::Cancelled { class, reason, notice: notice(standing) },
+        MessageState::Failed => Verdict::Failed { class, reason, notice: notice(standing) },
         MessageState::Completed => match open_or_last(&standing.answers) {
             None => match message.answered_with {
                 Some(message) => Verdict::AnsweredWith { message },
@@ -289,7 +300,15 @@ fn max_attempts(message: &MessageRecord, routes: &Routes) -> u32 {
 
 /// A replay may have left more than one.
 fn open_or_last(answers: &[AnswerStanding]) -> Option<&AnswerStanding> {
-    answers.iter().find(|answer| !answer.state.is_terminal()).or(answers.last())
+    let answers = || answers.iter().filter(|answer| answer.kind == ResponseKind::Answer);
+    answers().find(|answer| !answer.state.is_terminal()).or_else(|| answers().last())
+}
+
+/// Of the notice that was written when the message ended; one from before a replay says nothing of this end.
+fn notice(standing: &Standing) -> Option<ResponseState> {
+    let message = &standing.journey.message;
+    let notices = message.responses.iter().filter(|response| response.kind == ResponseKind::Notice);
+    notices.filter(|notice| Some(notice.created_at) == message.finished_at).map(|notice| notice.state).next()
 }
 
 fn answered(standing: &Standing, answer: &AnswerStanding) -> Verdict {

@@ -1,6 +1,6 @@
 //! A verdict in words: the sentence, what it rests on, and what comes next.
 
-use broca_core::{EventKind, Timestamp, format::rfc3339};
+use broca_core::{EventKind, ResponseState, Timestamp, access::Reason, format::rfc3339};
 use broca_store::{JourneyEvent, MessageRecord, Standing};
 
 use super::Verdict;
@@ -60,11 +60,28 @@ pub(super) fn sentence(verdict: &Verdict, standing: &Standing) -> String {
             format!("kept back by a hold on its {subject} {until}, by {actor} {} ago: {reason}", ago(*since))
         }
         Verdict::Returning => "about to go back into its queue: the hold that kept it back has ended".to_owned(),
-        Verdict::Stored => "stored: its route listens, and no agent is asked".to_owned(),
+        Verdict::Stored => "stored: it was only listened to, and no agent is asked".to_owned(),
         Verdict::Suppressed { class, reason } => format!("suppressed{}", why(class.as_deref(), reason.as_deref())),
-        Verdict::Cancelled { class, reason } => format!("cancelled{}", why(class.as_deref(), reason.as_deref())),
-        Verdict::Failed { class, reason } => format!("failed{}", why(class.as_deref(), reason.as_deref())),
+        Verdict::Cancelled { class, reason, notice } => {
+            format!("cancelled{}{}", why(class.as_deref(), reason.as_deref()), told(*notice))
+        }
+        Verdict::Failed { class, reason, notice } => {
+            format!("failed{}{}", why(class.as_deref(), reason.as_deref()), told(*notice))
+        }
         other => answer_sentence(other, now),
+    }
+}
+
+/// Whether the person knows.
+fn told(notice: Option<ResponseState>) -> &'static str {
+    match notice {
+        None => "",
+        Some(ResponseState::Delivered) => "; the person was told so",
+        Some(ResponseState::Pending | ResponseState::Delivering | ResponseState::Retry) => {
+            "; a notice of that is on its way"
+        }
+        Some(ResponseState::Unknown) => "; nobody knows whether the notice of that arrived",
+        Some(ResponseState::Dead | ResponseState::Suppressed) => "; the notice of that was not delivered",
     }
 }
 
@@ -179,7 +196,8 @@ pub(super) fn next(verdict: &Verdict, message: &MessageRecord) -> Option<String>
             "a worker's sweep publishes it as soon as NATS takes it: `broca status` asks NATS".to_owned()
         }
         Verdict::Failed { .. } => format!("`broca replay {id}` brings it back, `broca dlq resolve {id}` leaves it"),
-        Verdict::Suppressed { .. } | Verdict::Stored | Verdict::Cancelled { .. } => {
+        Verdict::Suppressed { class, .. } => after_suppression(class.as_deref(), message),
+        Verdict::Stored | Verdict::Cancelled { .. } => {
             format!("`broca replay {id}` has it answered after all")
         }
         Verdict::AnswerQueued { instance, .. } => {
@@ -201,3 +219,30 @@ pub(super) fn next(verdict: &Verdict, message: &MessageRecord) -> Option<String>
         | Verdict::Delivered { .. } => return None,
     })
 }
+
+/// What lets its sender in, and then the message.
+fn after_suppression(class: Option<&str>, message: &MessageRecord) -> String {
+    let (id, who) = (message.id, format!("{}/{}", message.platform, message.platform_user_id));
+    let this_one = format!("`broca replay {id}` has this one answered after all");
+    let reason = Reason::ALL.iter().find(|reason| Some(reason.as_str()) == class);
+    let Some(reason) = reason else { return this_one };
+    let others = match reason {
+        Reason::Inactive => format!("`broca users activate {who}` lets the person in again"),
+        Reason::Ignored => {
+            format!("`broca ignore list` has the rule, unless the settings have it (`ignore`, in {WHERE})")
+        }
+        Reason::Denied => "`broca access list` has the rule, `broca access remove` takes it back".to_owned(),
+        Reason::NotOwner | Reason::NotAllowed => format!("`broca access allow {who}` lets them in"),
+        Reason::NotPaired => format!("`broca pairing list` has their code, `broca access allow {who}` needs none"),
+        Reason::GroupSilent | Reason::GroupsOff | Reason::GroupNotAllowed => {
+            format!("`groups` and `chats` say what is taken in groups, in {WHERE}")
+        }
+        Reason::RateLimited | Reason::DailyCap => {
+            format!("`rate_per_minute`, `burst` and `daily_cap` say how much, in {WHERE}")
+        }
+    };
+    format!("{others}; {this_one}")
+}
+
+/// The places of the settings that say who may talk.
+const WHERE: &str = "[access], [plugins.<instance>.access] or [routes.access]";

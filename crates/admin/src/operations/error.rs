@@ -73,7 +73,7 @@ impl From<BusError> for OperationError {
             BusError::Unauthorised { .. } => Code::Unauthorised,
             BusError::Options(_) => Code::Usage,
             BusError::MissingConsumer { .. } => Code::NotFound,
-            BusError::WrongConsumer { .. } => Code::Conflict,
+            BusError::WrongConsumer { .. } | BusError::Changed { .. } => Code::Conflict,
             error if error.is_transient() => Code::Unavailable,
             _ => Code::Failure,
         };
@@ -114,7 +114,7 @@ impl From<ReplayError> for OperationError {
         let code = match error {
             ReplayError::Store(error) => return error.into(),
             ReplayError::NoPlan(_) => Code::NotFound,
-            ReplayError::Expired { .. } => Code::Conflict,
+            ReplayError::Expired { .. } | ReplayError::OfBacklog(_) => Code::Conflict,
             ReplayError::Text(_) => Code::Usage,
         };
         Self::new(code, error.to_string())

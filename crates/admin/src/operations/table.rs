@@ -41,6 +41,9 @@ pub static ALL: &[Entry] = &[
     Entry::of::<RevokeToken>(),
 ];
 
+/// Of commands that came beside the table and are to become operations.
+const NOT_YET: &str = "it is not in the table yet";
+
 /// Commands that are no operation, each with the reason why the other ways do not have it.
 pub static COMMANDS_ALONE: &[(&str, &str)] = &[
     ("up", "it is the processes themselves: whoever runs them decides on their machine"),
@@ -52,6 +55,8 @@ pub static COMMANDS_ALONE: &[(&str, &str)] = &[
     ("doctor", "it looks at this machine, too, and mends what no serving process may"),
     ("users forget", "it cannot be taken back, may wait for turns, and speaks to the agents with their keys"),
     ("export", "it writes files on the machine it runs on"),
+    ("backup", "it writes a file on the machine it runs on"),
+    ("events", "it goes on for as long as somebody looks"),
     ("nats apply", "it needs rights at the broker that no serving process has"),
     ("config show", "it reads the settings file and the environment of the machine it runs on"),
     ("send", "it speaks as a person, through the socket of the terminal plugin"),
@@ -62,6 +67,35 @@ pub static COMMANDS_ALONE: &[(&str, &str)] = &[
     ("mcp", "it is the MCP server"),
     ("completions", "it writes a file for a shell"),
     ("man", "it writes files for man"),
+    ("access list", NOT_YET),
+    ("access allow", NOT_YET),
+    ("access deny", NOT_YET),
+    ("access admin", NOT_YET),
+    ("access remove", NOT_YET),
+    ("ignore add", NOT_YET),
+    ("ignore list", NOT_YET),
+    ("ignore remove", NOT_YET),
+    ("ignore import", NOT_YET),
+    ("pairing list", NOT_YET),
+    ("pairing approve", NOT_YET),
+    ("pairing revoke", NOT_YET),
+    ("backlog", NOT_YET),
+    ("backlog answer", NOT_YET),
+    ("backlog catch-up", NOT_YET),
+    ("backlog skip", NOT_YET),
+    ("backlog apply", NOT_YET),
+    ("backlog let-go", NOT_YET),
+    ("mode show", NOT_YET),
+    ("mode set", NOT_YET),
+    ("mode clear", NOT_YET),
+    ("mode history", NOT_YET),
+    ("plugin set", NOT_YET),
+    ("plugin unset", NOT_YET),
+    ("plugin show", NOT_YET),
+    ("plugin history", NOT_YET),
+    ("users activate", NOT_YET),
+    ("users deactivate", NOT_YET),
+    ("users set", NOT_YET),
 ];
 
 /// The command of an operation, without options.

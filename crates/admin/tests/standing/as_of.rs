@@ -29,7 +29,7 @@ async fn replay(home: &Home, message: MessageId, stage: Stage, text: Option<&str
     let letter = letter.into_iter().find(|letter| letter.stage == stage).unwrap();
     let text = text.map(str::to_owned);
     let item = NewPlanItem { message, response: letter.response_id, stage, replays: letter.replays, text };
-    let plan = NewPlan { actor: "cli:me".to_owned(), asked: json!({}), life: TTL, items: vec![item] };
+    let plan = NewPlan { actor: "cli:me".to_owned(), asked: json!({}), life: TTL, act: None, items: vec![item] };
     let plan = home.store.make_plan(plan).await.unwrap();
     let Replayed::Item(item) = home.store.replay_next(plan, "cli:me").await.unwrap() else { panic!("nothing to do") };
     assert_eq!(item.reason, None);

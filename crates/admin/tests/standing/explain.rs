@@ -12,7 +12,7 @@ use crate::home::{GONE, Home, TTL, answered, delivered, failure, instance, worke
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Home {
-    async fn why(&self, message: MessageId) -> Explanation {
+    pub(crate) async fn why(&self, message: MessageId) -> Explanation {
         let why = explain(&self.store, message, &Routes::default()).await.unwrap().unwrap();
         assert!(!why.evidence.is_empty(), "{why:?}");
         why
@@ -135,7 +135,7 @@ async fn a_message_that_is_over() {
     let stored = home.woken("2").await;
     let lease = home.claim(stored, "w", TTL).await;
     home.finish(&lease, None, End::Stored).await;
-    says(&home.why(stored).await, &["stored: its route listens"]);
+    says(&home.why(stored).await, &["stored: it was only listened to"]);
 
     let silent = home.woken("3").await;
     home.turn(silent, End::Answered { answer: Answer::default(), response: None }).await;

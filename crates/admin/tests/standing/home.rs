@@ -8,8 +8,8 @@ use broca_core::{
     route::Scope,
 };
 use broca_store::{
-    Accepted, ClaimRequest, Claimed, Delivery, DeliveryEnd, End, Fenced, Finish, FinishDelivery, Lease, NewMessage,
-    NewResponse, StartTurn, Store, StoreOptions,
+    Accepted, ClaimRequest, Claimed, Delivery, DeliveryEnd, End, Fenced, Finish, FinishDelivery, IfFailed, Lease,
+    NewMessage, NewResponse, StartTurn, Store, StoreOptions,
 };
 use tempfile::TempDir;
 
@@ -69,10 +69,11 @@ impl Home {
             agent: "default".to_owned(),
             scope: Scope::Profile,
             trace: TraceParent::random(),
+            admission: broca_store::Admission::Open,
         };
         match self.store.ingest(message).await.unwrap() {
             Accepted::New { message, outbox, .. } => (message, outbox),
-            Accepted::Duplicate { message } => panic!("{message} was accepted before"),
+            other => panic!("not let in anew: {other:?}"),
         }
     }
 
@@ -101,7 +102,12 @@ impl Home {
 
     pub(crate) async fn finish(&self, lease: &Lease, turn: Option<TurnId>, end: End) -> Option<OutboxId> {
         let (conversation, epoch, message) = (lease.conversation, lease.epoch, lease.pending[0].id);
-        match self.store.finish(Finish { conversation, epoch, message, turn, end }).await.unwrap() {
+        match self
+            .store
+            .finish(Finish { conversation, epoch, message, turn, end, if_failed: IfFailed::default() })
+            .await
+            .unwrap()
+        {
             Fenced::Done(finished) => finished.owed.map(|(owed, _)| owed),
             Fenced::LeaseLost => panic!("the lease was lost"),
         }

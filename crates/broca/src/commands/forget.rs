@@ -20,8 +20,9 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Without --yes it only says what there is. It may be repeated, also after it was killed. Exit code 4: \
-                  something is in a turn or in delivery; exit code 3: nobody is known by that name (any more). What the \
-                  platforms, backups, logs and the freed pages of the database have, it does not reach."
+                  something is in a turn or in delivery; exit code 3: nobody is known by that name (any more). It does not \
+                  reach what platforms, backups, logs and the freed pages of the database have, nor what the broker still has \
+                  under way or in BROCA_EVENTS."
 )]
 pub(crate) struct Args {
     /// Our id of the person, or PLATFORM/ID

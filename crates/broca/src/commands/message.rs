@@ -23,7 +23,7 @@ use crate::{
 pub(crate) enum Command {
     /// Its text, its state, its answers, and its journey: every step from its acceptance on
     Show(ShowArgs),
-    /// Ends it if it still waits for its turn, or keeps its answer from being delivered
+    /// Ends it if it waits for its turn, stops the turn that it has, or keeps its answer from being delivered
     Cancel(CancelArgs),
 }
 
@@ -45,7 +45,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code 4: it is over, or a worker or a plugin is at it. A cancelled message can be replayed."
+    after_help = "A turn that runs is asked to stop; whatever it comes to, no answer is delivered. Exit code 4: it is over, or a plugin is at its answer. A cancelled message can be replayed."
 )]
 pub(crate) struct CancelArgs {
     id: MessageId,

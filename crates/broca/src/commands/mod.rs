@@ -1,7 +1,11 @@
 //! One file per subcommand. Each only wires: it reads its arguments, calls what does the work, and prints.
 
+pub(crate) mod access;
+mod active;
 pub(crate) mod api;
 pub(crate) mod audit;
+pub(crate) mod backlog;
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod check;
@@ -10,17 +14,22 @@ pub(crate) mod demo;
 pub(crate) mod describe;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod export;
 mod forget;
 pub(crate) mod hold;
+pub(crate) mod ignore;
 pub(crate) mod letters;
 pub(crate) mod mcp;
 pub(crate) mod message;
 pub(crate) mod metrics;
 pub(crate) mod migrate;
+pub(crate) mod mode;
 mod moment;
 pub(crate) mod nats;
+pub(crate) mod pairing;
+mod person;
 pub(crate) mod plugin;
 pub(crate) mod rehearse;
 pub(crate) mod replay;

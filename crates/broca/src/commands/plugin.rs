@@ -1,7 +1,12 @@
 //! `broca plugin`: plugin processes.
 
+pub(crate) mod settings;
+
 use broca_core::{Instance, metric::Role};
-use broca_pipeline::plugin::{self, PluginDeps};
+use broca_pipeline::{
+    PipelineError,
+    plugin::{self, PluginDeps},
+};
 use serde::Serialize;
 
 use crate::{
@@ -16,6 +21,14 @@ pub(crate) enum Command {
     List,
     /// What an instance's settings may be, as a JSON schema
     Schema(SchemaArgs),
+    /// Changes settings while the instance runs
+    Set(settings::SetArgs),
+    /// Takes back what was set while it ran
+    Unset(settings::UnsetArgs),
+    /// Every setting with its value, where it comes from and what it is; and which processes go by it
+    Show(settings::ShowArgs),
+    /// Who changed what while it ran, newest first
+    History(settings::HistoryArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,12 +57,16 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => process(app, &args.instance).await,
         Command::List => list(app),
+        Command::Set(args) => settings::set(app, args).await,
+        Command::Unset(args) => settings::unset(app, args).await,
+        Command::Show(args) => settings::show(app, args).await,
+        Command::History(args) => settings::history(app, args).await,
         Command::Schema(args) => app.output.json(app.blueprint(&args.instance)?.settings_schema().json()),
     }
 }
 
 async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
-    let plugin = app.plugin(instance)?;
+    let (blueprint, settings) = (app.blueprint(instance)?, app.configured_settings(instance)?);
     let monitor = Monitor::start(app, Role::Plugin, instance.as_str()).await?;
     let _traces = Traces::start(&app.config.settings.traces, Role::Plugin, instance.as_str())?;
     let store = app.store().await?;
@@ -59,14 +76,20 @@ async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
     let deps = PluginDeps {
         store,
         bus,
-        plugin,
+        blueprint,
+        settings,
         instance: instance.clone(),
         routes: app.routes(),
         limits: app.config.settings.limits,
+        access: app.access_options(instance),
         options: app.delivery_options(),
+        events: app.event_options(),
     };
     announce_ready(monitor.address);
-    Ok(plugin::run(deps, app.shutdown.begin.clone()).await?)
+    match plugin::run(deps, app.shutdown.begin.clone()).await {
+        Err(PipelineError::Settings(error)) => Err(app.config.unfit_plugin(instance, &error)),
+        ended => Ok(ended?),
+    }
 }
 
 fn list(app: &App) -> Result<(), Failure> {

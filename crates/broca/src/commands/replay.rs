@@ -60,7 +60,7 @@ pub(crate) struct Args {
     letters: LetterArgs,
 }
 
-fn rate(text: &str) -> Result<NonZeroU32, String> {
+pub(super) fn rate(text: &str) -> Result<NonZeroU32, String> {
     let number = text.strip_suffix("/s").unwrap_or(text);
     number.parse().map_err(|_| format!("'{text}' is no rate: use e.g. 5 or 5/s"))
 }

@@ -9,6 +9,7 @@ use broca_admin::{
     status::{Process, Status},
 };
 
+use super::mode;
 use crate::{
     app::App,
     failure::Failure,
@@ -46,20 +47,27 @@ fn text(status: &Status) -> String {
         let parts: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
         [name.to_owned(), if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }]
     };
+    let quarantined = match counts.quarantined_conversations {
+        0 => String::new(),
+        n => format!(", {n} quarantined: `broca hold list`"),
+    };
     let conversations = format!(
-        "{} ({} with work, {} held by a worker)",
+        "{} ({} with work, {} held by a worker{quarantined})",
         counts.conversations, counts.pending_conversations, counts.leased_conversations
     );
     let oldest = counts.oldest_open.map_or_else(|| "none is open".to_owned(), age);
-    let overview = pairs(&[
-        states("messages", &counts.messages),
-        states("answers", &counts.responses),
+    let mut lines = vec![states("messages", &counts.messages), states("answers", &counts.responses)];
+    if !counts.notices.is_empty() {
+        lines.push(states("notices", &counts.notices));
+    }
+    lines.extend([
         ["conversations".to_owned(), conversations],
         ["people".to_owned(), counts.users.to_string()],
         ["oldest open".to_owned(), oldest],
         ["owed publishes".to_owned(), counts.outbox.to_string()],
         ["NATS".to_owned(), format!("{} ({})", status.broker.version, status.broker.name)],
     ]);
+    let overview = pairs(&lines);
     let consumers = table(
         ["consumer", "waiting", "in hand", "redelivered", "problem"],
         status.consumers.iter().map(|consumer| {
@@ -73,7 +81,8 @@ fn text(status: &Status) -> String {
             ]
         }),
     );
-    let parts = [overview, consumers, pace::text(&status.pace)];
+    let modes = status.modes.as_ref().and_then(mode::lines).unwrap_or_default();
+    let parts = [overview, modes, consumers, pace::text(&status.pace)];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
 }
 

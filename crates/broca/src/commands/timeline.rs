@@ -61,11 +61,13 @@ fn why(class: Option<&str>, reason: Option<&str>) -> String {
 
 fn head(record: &MessageRecord) -> Vec<String> {
     let why = why(record.class.as_deref(), record.reason.as_deref());
+    // What was not let in stands before all places.
+    let place = if record.seq > 0 { format!("at place {}", record.seq) } else { "in no queue".to_owned() };
     let mut lines = vec![
         format!("message       {}", record.id),
         format!("state         {}{why}", record.state),
         format!("from          {} on {} (instance {})", record.platform_user_id, record.platform, record.instance),
-        format!("conversation  {} at place {}", record.conversation_id, record.seq),
+        format!("conversation  {} {place}", record.conversation_id),
         format!("route, agent  {}, {}", record.route, record.agent),
         format!("trace         {}", record.trace_id.as_deref().unwrap_or("none")),
         format!("received      {}", rfc3339(record.received_at)),
@@ -85,8 +87,8 @@ fn turn(turn: &TurnRecord) -> String {
 fn answers(record: &MessageRecord) -> Vec<String> {
     let lines = |response: &ResponseRecord| {
         let why = why(response.class.as_deref(), response.reason.as_deref());
-        let head =
-            format!("answer        {} {} after {} attempts{why}", response.id, response.state, response.attempts);
+        let (kind, id, state) = (response.kind.as_str(), response.id, response.state);
+        let head = format!("{kind:<12}  {id} {state} after {} attempts{why}", response.attempts);
         [head, format!("              {}", response.text)]
     };
     record.responses.iter().flat_map(lines).collect()

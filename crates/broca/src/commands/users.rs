@@ -7,7 +7,7 @@ use broca_admin::{
 use broca_core::{Timestamp, UserId, format::rfc3339};
 use broca_store::{User, UserConversation};
 
-use super::{forget, letters::age};
+use super::{active, forget, letters::age, person};
 use crate::{
     app::App,
     failure::{Code, Failure},
@@ -24,6 +24,12 @@ pub(crate) enum Command {
     Update(UpdateArgs),
     /// The conversations that they wrote in, the latest first
     Conversations(WhoArgs),
+    /// Lets a deactivated person's messages in again
+    Activate(active::Args),
+    /// Keeps a person's messages out, on all platforms and whatever the rules say
+    Deactivate(active::Args),
+    /// Says what an agent is to bear in mind of a person
+    Set(person::Args),
     /// Deletes all that is kept of a person
     Forget(forget::Args),
 }
@@ -61,6 +67,12 @@ pub(crate) struct UpdateArgs {
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Activate(args) => return active::set(app, args, true).await,
+        Command::Deactivate(args) => return active::set(app, args, false).await,
+        Command::Set(args) => return person::set(app, args).await,
+        _ => {}
+    }
     let deps = app.deps().await?;
     match command {
         Command::List(args) => list(app, &deps, args).await,
@@ -78,6 +90,7 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
             app.output.result(&found, || conversation_rows(&found))
         }
         Command::Forget(args) => forget::run(app, &deps.store, args).await,
+        Command::Activate(_) | Command::Deactivate(_) | Command::Set(_) => Ok(()),
     }
 }
 

@@ -26,8 +26,9 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let bus = app.bus(&args.name).await?;
     monitor.works_with(&store, &bus);
     let id = WorkerId::unique(&args.name);
-    let (routes, options, host) = (app.routes(), app.worker_options(), host());
-    let deps = WorkerDeps { store, bus, agents, routes, options, id, host };
+    let (routes, options, events, host) = (app.routes(), app.worker_options(), app.event_options(), host());
+    let typing = app.config.settings.events.typing;
+    let deps = WorkerDeps { store, bus, agents, routes, options, events, typing, id, host };
     announce_ready(monitor.address);
     let known = deps.agents.clone();
     let janitor = Janitor::new(deps.store.clone(), deps.id.clone(), app.janitor_options(), monitor.on_duty.clone());

@@ -1,6 +1,6 @@
 //! Whether the settings make sense together. Everything that is wrong is said at once.
 
-use broca_core::route::Mode;
+use broca_core::{access::Policy, burst::Coalesce, route::Mode};
 
 use super::{AgentKind, AgentSettings, Loaded};
 use crate::failure::{Code, Failure};
@@ -14,6 +14,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<(), Failure> {
     agents(&mut problems);
     routes(&mut problems);
     traces(&mut problems);
+    access(&mut problems);
     if problems.found.is_empty() {
         return Ok(());
     }
@@ -64,6 +65,8 @@ fn ranges(problems: &mut Problems<'_>) {
         ("limits.max_json_bytes", settings.limits.max_json_bytes as u64, 2, 256 * 1024),
         ("audit.interval_s", settings.audit.interval_s, 0, 86_400),
         ("audit.overdue_s", settings.audit.overdue_s, 1, 86_400),
+        ("quarantine_after", u64::from(settings.quarantine_after), 0, 1_000),
+        ("events.max_per_s", u64::from(settings.events.max_per_s), 1, 100_000),
         ("retention.interval_s", settings.retention.interval_s, 0, 86_400),
         ("retention.messages_days", settings.retention.messages_days, 0, CENTURY),
         ("retention.dead_letters_days", settings.retention.dead_letters_days, 0, CENTURY),
@@ -87,9 +90,23 @@ fn ranges(problems: &mut Problems<'_>) {
     for (key, policy) in [("retry", &settings.retry), ("delivery_retry", &settings.delivery_retry)] {
         retry(problems, key, policy);
     }
+    notice(problems, "notice", &settings.notice);
     for (place, route) in settings.routes.iter().enumerate() {
+        if let Some(policy) = &route.notice {
+            notice(problems, &format!("routes.{place}.notice"), policy);
+        }
+        if let Some(failures) = route.quarantine_after {
+            problems.between(&format!("routes.{place}.quarantine_after"), u64::from(failures), 0, 1_000);
+        }
         if let Some(policy) = &route.retry {
             retry(problems, &format!("routes.{place}.retry"), policy);
+        }
+        if let Some(coalesce) = &route.coalesce {
+            let key = |key: &str| format!("routes.{place}.coalesce.{key}");
+            problems.between(&key("window_ms"), coalesce.window_ms, 0, HOUR_MS);
+            let most = u64::from(Coalesce::MOST_MESSAGES);
+            problems.between(&key("max_messages"), u64::from(coalesce.max_messages), 1, most);
+            problems.between(&key("max_bytes"), coalesce.max_bytes as u64, 1, 1 << 20);
         }
     }
 }
@@ -153,6 +170,18 @@ fn stuck_after(problems: &mut Problems<'_>, name: &str, agent: &AgentSettings) {
                  server would count as overdue, and its message as failed; use less, or leave it out"
             ),
         );
+    }
+}
+
+/// A few sentences, at the most.
+const NOTICE_BYTES: usize = 4_096;
+
+fn notice(problems: &mut Problems<'_>, key: &str, policy: &broca_core::notice::NoticePolicy) {
+    let others = policy.texts.iter().map(|(class, text)| (format!("{key}.texts.{class}"), text));
+    for (key, text) in std::iter::once((format!("{key}.text"), &policy.text)).chain(others) {
+        if text.len() > NOTICE_BYTES {
+            problems.add(&key, &format!("has {} bytes; use {NOTICE_BYTES} at the most", text.len()));
+        }
     }
 }
 
@@ -262,6 +291,41 @@ fn routes(problems: &mut Problems<'_>) {
             let known = settings.agents.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             let known = if known.is_empty() { "none is" } else { known.as_str() };
             problems.add(&format!("routes.{place}.agent"), &format!("'{agent}' is not configured ({known})"));
+        }
+    }
+}
+
+fn access(problems: &mut Problems<'_>) {
+    let settings = &problems.loaded.settings;
+    let pairing = &settings.pairing;
+    let numbers = [
+        ("pairing.code_life_s", pairing.code_life_s, 60, 7 * 86_400),
+        ("pairing.max_open", u64::from(pairing.max_open), 1, 10_000),
+        ("pairing.per_day", u64::from(pairing.per_day), 1, 1_000),
+    ];
+    for (key, value, least, most) in numbers {
+        problems.between(key, value, least, most);
+    }
+    let instances = settings.plugins.iter();
+    let instances =
+        instances.filter_map(|(name, plugin)| Some((format!("plugins.{name}.access"), plugin.access.as_ref()?)));
+    let routes = settings.routes.iter().enumerate();
+    let routes = routes.filter_map(|(place, route)| Some((format!("routes.{place}.access"), route.access.as_ref()?)));
+    let general = [("access".to_owned(), &settings.access)];
+    let owned = settings.access.owner.iter().flatten().next().is_some();
+    for (key, place) in general.into_iter().chain(instances).chain(routes) {
+        for (name, limit, least) in [
+            ("rate_per_minute", place.rate_per_minute, 0),
+            ("burst", place.burst, 1),
+            ("daily_cap", place.daily_cap, 0),
+        ] {
+            if let Some(limit) = limit {
+                problems.between(&format!("{key}.{name}"), u64::from(limit), least, 1_000_000);
+            }
+        }
+        let own = place.owner.iter().flatten().next().is_some();
+        if place.policy == Some(Policy::Owner) && !own && !owned {
+            problems.add(&format!("{key}.policy"), "is owner, but nobody is: set owner, e.g. owner = [\"telegram/7\"]");
         }
     }
 }

@@ -7,6 +7,12 @@ pub(super) const WITHOUT_COUNTERPART: &[(&str, &str)] = &[
     ("MESSAGE_PROCESS_TIMEOUT", "a turn ends after agents.default.turn_timeout_s"),
     ("MESSAGE_PROCESS_TIMEOUT_BUFFER", "a turn ends after agents.default.turn_timeout_s"),
     ("USE_BACKGROUND_PROCESSING", "turns always run in the background"),
+    ("WEB_CHAT_MAX_RETRIES", "answers are tried again by [delivery_retry]"),
+    ("WEB_CHAT_RETRY_DELAY", "answers are tried again by [delivery_retry]"),
+    ("WEB_CHAT_PLUGIN_NAME", "an instance has its name in [plugins]"),
+    ("WEB_CHAT_PLATFORM_NAME", "an instance has its name in [plugins]"),
+    ("WEB_CHAT_ENABLE_USER_CREATION", "whoever writes is known"),
+    ("WEB_CHAT_ENABLE_MESSAGE_LOGGING", "every message is kept; no log has its text"),
 ];
 
 /// Whether the variable is one of the original's that is read here.

@@ -4,12 +4,15 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use broca_core::{
     Instance, Limits,
+    access::AccessSettings,
     breaker::BreakerPolicy,
     format::FormatOptions,
+    notice::NoticePolicy,
     retry::RetryPolicy,
     route::{Mode, OnUnknown, Route},
 };
-use broca_pipeline::{deliver::DeliveryOptions, worker::WorkerOptions};
+use broca_pipeline::{deliver::DeliveryOptions, events::EventOptions, worker::WorkerOptions};
+use broca_store::PairingTerms;
 use serde::{Deserialize, Serialize};
 
 use super::{RetentionSettings, Secret, Url};
@@ -34,15 +37,23 @@ pub(crate) struct Settings {
     pub(crate) retry: RetryPolicy,
     /// What is done about a turn of which nobody can tell whether the agent did it, unless the route says otherwise.
     pub(crate) on_unknown: OnUnknown,
+    /// What a person is told when their message failed, unless the route says otherwise.
+    pub(crate) notice: NoticePolicy,
+    /// So many failures in a row put a conversation on hold, unless the route says otherwise; 0: never.
+    pub(crate) quarantine_after: u32,
     /// Of handing an answer to its platform.
     pub(crate) delivery_retry: RetryPolicy,
     pub(crate) limits: Limits,
+    /// Who may talk; an instance (`[plugins.<instance>.access]`) and a route (`[routes.access]`) may say otherwise.
+    pub(crate) access: AccessSettings,
+    pub(crate) pairing: PairingSettings,
     pub(crate) worker: WorkerSettings,
     pub(crate) delivery: DeliverySettings,
     /// By instance.
     pub(crate) plugins: BTreeMap<Instance, PluginEntry>,
     pub(crate) up: UpSettings,
     pub(crate) audit: AuditSettings,
+    pub(crate) events: EventSettings,
     pub(crate) retention: RetentionSettings,
     pub(crate) metrics: MetricsSettings,
     pub(crate) traces: TraceSettings,
@@ -61,13 +72,18 @@ impl Default for Settings {
             format: FormatOptions::default(),
             retry: RetryPolicy::default(),
             on_unknown: OnUnknown::default(),
+            notice: NoticePolicy::default(),
+            quarantine_after: 5,
             delivery_retry: DeliveryOptions::default().retry,
             limits: Limits::default(),
+            access: AccessSettings::default(),
+            pairing: PairingSettings::default(),
             worker: WorkerSettings::default(),
             delivery: DeliverySettings::default(),
             plugins: BTreeMap::new(),
             up: UpSettings::default(),
             audit: AuditSettings::default(),
+            events: EventSettings::default(),
             retention: RetentionSettings::default(),
             metrics: MetricsSettings::default(),
             traces: TraceSettings::default(),
@@ -191,6 +207,25 @@ impl AgentSettings {
     }
 }
 
+/// The codes that strangers get where `policy` is `pairing`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PairingSettings {
+    /// How long a code is good.
+    pub(crate) code_life_s: u64,
+    /// Codes of one instance that wait for an operator: more strangers get none.
+    pub(crate) max_open: u32,
+    /// Codes that one person gets in a day.
+    pub(crate) per_day: u32,
+}
+
+impl Default for PairingSettings {
+    fn default() -> Self {
+        let terms = PairingTerms::default();
+        Self { code_life_s: terms.code_life.as_secs(), max_open: terms.max_open, per_day: terms.per_day }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct WorkerSettings {
@@ -265,13 +300,15 @@ pub(crate) struct PluginEntry {
     pub(crate) enabled: bool,
     /// Which plugin it runs; its own name when it is not set.
     pub(crate) plugin: Option<String>,
+    /// Who may talk through it, where that is not what `access` says.
+    pub(crate) access: Option<AccessSettings>,
     /// The plugin's own settings.
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Default for PluginEntry {
     fn default() -> Self {
-        Self { enabled: true, plugin: None, settings: serde_json::Map::new() }
+        Self { enabled: true, plugin: None, access: None, settings: serde_json::Map::new() }
     }
 }
 
@@ -302,6 +339,24 @@ pub(crate) struct AuditSettings {
 impl Default for AuditSettings {
     fn default() -> Self {
         Self { interval_s: 60, overdue_s: 60 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EventSettings {
+    /// Whether it is told what happens.
+    pub(crate) enabled: bool,
+    /// Events about messages that one process tells in a second at most; as many again of all other kinds.
+    pub(crate) max_per_s: u32,
+    /// Plugins are told while an agent works on an answer.
+    pub(crate) typing: bool,
+}
+
+impl Default for EventSettings {
+    fn default() -> Self {
+        let options = EventOptions::default();
+        Self { enabled: options.enabled, max_per_s: options.max_per_s, typing: true }
     }
 }
 

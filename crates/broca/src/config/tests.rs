@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use broca_core::route::Mode;
+use broca_core::{agent::FailureClass, route::Mode};
 
 use super::{
     Flag, Loaded, load,
@@ -128,6 +128,22 @@ fn an_instance_with_a_dash_can_be_named_in_the_environment() {
 }
 
 #[test]
+fn what_people_are_told_is_said_for_all_and_for_a_route() {
+    let toml = "[notice]\nenabled = true\n[notice.texts]\nrejected = 'No.'\n[[routes]]\nname = 'a'\nquarantine_after = 0\n\
+                [routes.notice]\nenabled = false\n";
+    let settings = loaded(toml, &[("BROCA_NOTICE__TEXT", "Sorry.")], &[]).unwrap().settings;
+    let says = |class| settings.notice.says(class).map(str::to_owned);
+    assert_eq!(says(FailureClass::Timeout).as_deref(), Some("Sorry."));
+    assert_eq!(says(FailureClass::Rejected).as_deref(), Some("No."));
+    assert_eq!((settings.quarantine_after, settings.routes[0].quarantine_after), (5, Some(0)));
+    assert!(settings.routes[0].notice.as_ref().is_some_and(|notice| !notice.enabled));
+    let wrong = refused("[notice.texts]\nangry = 'No.'\n", &[]);
+    assert!(wrong.contains("angry"), "{wrong}");
+    let long = refused(&format!("quarantine_after = 9999\n[notice]\ntext = '{}'\n", "x".repeat(5_000)), &[]);
+    assert!(long.contains("notice.text") && long.contains("quarantine_after"), "{long}");
+}
+
+#[test]
 fn routes_come_as_tables_or_as_json() {
     let toml = "[[routes]]\nname = 'a'\nuser = '7'\nscope = 'agent'\n";
     assert_eq!(loaded(toml, &[], &[]).unwrap().settings.routes[0].user.as_deref(), Some("7"));
@@ -219,6 +235,10 @@ fn placeholders_are_refused_unless_nobody_is_called() {
     assert!(refused("", &[("AGENT_ID", "agent-1")]).contains("agents.default.endpoint (from default): is missing"));
     assert!(refused("mode = 'live'", &[]).contains("there is no agent"));
     assert!(refused("[[routes]]\nname = 'a'\nagent = 'b'", &[]).contains("'b' is not configured (none is)"));
+    let coalesce = |what: &str| refused(&format!("[[routes]]\nname = 'a'\ncoalesce = {{ {what} }}"), &[]);
+    assert!(coalesce("window_ms = 3600001").contains("routes.0.coalesce.window_ms"));
+    assert!(coalesce("max_messages = 0").contains("routes.0.coalesce.max_messages"));
+    assert!(coalesce("max_bytes = 0").contains("routes.0.coalesce.max_bytes"));
 }
 
 #[test]
@@ -339,7 +359,19 @@ fn the_sample_covers_every_key() {
             assert!(mentioned.contains(&key), "deploy/broca.toml says nothing about {key}");
         }
     }
-    for key in ["name", "platform", "instance", "chat", "user", "group", "agent", "scope", "mode"] {
+    for key in [
+        "name",
+        "platform",
+        "instance",
+        "chat",
+        "user",
+        "group",
+        "agent",
+        "scope",
+        "mode",
+        "busy",
+        "coalesce.window_ms",
+    ] {
         assert!(
             mentioned.contains(&format!("routes.0.{key}")),
             "deploy/broca.toml says nothing about {key} of a route"

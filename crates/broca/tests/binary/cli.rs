@@ -17,8 +17,8 @@ fn every_subcommand_has_help_on_standard_output() {
     let (code, help, _) = ends(dir.path(), &["--help"]);
     assert_eq!(code, 0);
     for command in [
-        "up", "worker", "plugin", "migrate", "nats", "config", "check", "status", "send", "chat", "message", "dlq",
-        "replay", "demo", "bench",
+        "up", "worker", "plugin", "migrate", "nats", "config", "mode", "events", "check", "status", "send", "chat",
+        "message", "dlq", "replay", "demo", "bench",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");
         let (code, text, _) = ends(dir.path(), &[command, "--help"]);

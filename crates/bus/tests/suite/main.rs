@@ -7,6 +7,7 @@ mod latency;
 mod permissions;
 mod publishing;
 mod rig;
+mod settings;
 mod slots;
 mod tls;
 mod topology;

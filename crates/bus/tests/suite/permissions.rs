@@ -94,6 +94,34 @@ async fn every_role_can_do_its_work() {
 }
 
 #[tokio::test]
+async fn every_role_reads_its_own_live_settings_and_hears_what_is_for_it() {
+    let (server, key) = start(ONE_ACCOUNT);
+    let admin = admin(&server, &key, &["telegram", "cli"]).await;
+    let worker = Bus::connect(user(&server, "worker")).await.unwrap();
+    let telegram = Bus::connect(user(&server, "telegram")).await.unwrap();
+    follows(&admin, &worker, "mode").await;
+    follows(&admin, &telegram, "plugin.telegram").await;
+    let mut waits = telegram.listen("broca.typing.telegram".into()).await.unwrap();
+    let mut events = telegram.listen("broca.events.*.telegram".into()).await.unwrap();
+    telegram.setting("plugin.telegram").await.expect("a round trip behind them: the server listens for us by now");
+    for (subject, heard) in [("broca.typing.telegram", &mut waits), ("broca.events.message.telegram", &mut events)] {
+        worker.announce(subject.into(), b"now".to_vec()).await.unwrap();
+        let said = tokio::time::timeout(rig::PATIENCE, heard.next()).await.unwrap().unwrap();
+        assert_eq!(said, (subject.to_owned(), b"now".to_vec()));
+    }
+}
+
+/// Writes a value that `reader` then reads, and hears of when it changes.
+async fn follows(admin: &Bus, reader: &Bus, key: &str) {
+    let mut feed = reader.follow_setting(key);
+    assert_eq!(feed.first().await, broca_bus::Known { entry: Some(broca_bus::Entry::default()), trouble: None });
+    let revision = admin.put_setting(key, b"new".to_vec(), 0).await.unwrap();
+    let known = tokio::time::timeout(rig::PROMPT, feed.changed()).await.unwrap();
+    let entry = broca_bus::Entry { value: Some(b"new".to_vec()), revision };
+    assert_eq!(known, broca_bus::Known { entry: Some(entry), trouble: None });
+}
+
+#[tokio::test]
 async fn a_plugin_reaches_nothing_that_is_not_its_own() {
     let (server, key) = start(ONE_ACCOUNT);
     let admin = admin(&server, &key, &["telegram", "cli"]).await;
@@ -126,6 +154,18 @@ async fn a_plugin_reaches_nothing_that_is_not_its_own() {
         ("$JS.API.STREAM.INFO.BROCA_OUT", ""),
         ("$JS.API.STREAM.MSG.GET.BROCA_OUT", r#"{"seq":1}"#),
         ("$JS.API.DIRECT.GET.BROCA_DLQ", r#"{"seq":1}"#),
+        ("broca.typing.cli", "forged"),
+        ("broca.typing.telegram", "forged"),
+        ("$JS.API.DIRECT.GET.KV_broca_settings", r#"{"seq":1}"#),
+        ("$JS.API.DIRECT.GET.KV_broca_settings.$KV.broca_settings.plugin.cli", ""),
+        ("$JS.API.DIRECT.GET.KV_broca_settings.$KV.broca_settings.mode", ""),
+        ("$JS.API.DIRECT.GET.KV_broca_settings.$KV.broca_settings.control.telegram", ""),
+        ("$JS.API.STREAM.MSG.GET.KV_broca_settings", r#"{"last_by_subj":"$KV.broca_settings.plugin.telegram"}"#),
+        ("$JS.API.STREAM.INFO.KV_broca_settings", ""),
+        ("$JS.API.CONSUMER.CREATE.KV_broca_settings", consumer),
+        ("$KV.broca_settings.plugin.telegram", "forged"),
+        ("$KV.broca_settings.plugin.cli", "forged"),
+        ("$KV.broca_settings.mode", "forged"),
     ];
     let answers = futures::future::join_all(attempts.iter().map(|(subject, body)| {
         let telegram = &telegram;
@@ -152,11 +192,28 @@ async fn a_plugin_reaches_nothing_that_is_not_its_own() {
 
 async fn listening_is_refused(telegram: &async_nats::Client, admin: &Bus) {
     let mut heard = Vec::new();
-    for subject in ["broca.>", "$JS.>", "_INBOX_cli.>", "_INBOX.>", ">", "$KV.>", "broca.events.*.cli"] {
+    for subject in [
+        "broca.>",
+        "$JS.>",
+        "_INBOX_cli.>",
+        "_INBOX.>",
+        ">",
+        "$KV.>",
+        "$KV.broca_settings.plugin.cli",
+        "$KV.broca_settings.plugin.*",
+        "$KV.broca_settings.mode",
+        "broca.events.*.cli",
+        "broca.typing.cli",
+        "broca.typing.*",
+    ] {
         heard.push(telegram.subscribe(subject).await.unwrap());
     }
     telegram.flush().await.unwrap();
     admin.publish(to("broca.events.message.cli", "not for telegram")).await.unwrap();
+    admin.announce("broca.typing.cli".into(), b"not for telegram".to_vec()).await.unwrap();
+    for key in ["plugin.cli", "mode"] {
+        admin.put_setting(key, b"not for telegram".to_vec(), 0).await.unwrap();
+    }
     // A round trip after it: what the server would have sent is here by now.
     telegram.request("$JS.API.INFO", "".into()).await.unwrap();
     for subscription in &mut heard {
@@ -181,6 +238,11 @@ async fn a_plugin_in_an_account_of_its_own_works_and_cannot_inject_replies() {
     let answer = rig::next(&mut answers).await;
     assert_eq!((rig::text(&answer).as_str(), answer.delivered()), ("answer", 1));
     answer.ack_confirmed().await.unwrap();
+    follows(&admin, &discord, "plugin.discord").await;
+    let mut waits = discord.listen("broca.typing.discord".into()).await.unwrap();
+    discord.setting("plugin.discord").await.expect("a round trip behind it: the server listens for us by now");
+    admin.announce("broca.typing.discord".into(), b"now".to_vec()).await.unwrap();
+    assert!(tokio::time::timeout(rig::PROMPT, waits.next()).await.unwrap().is_some());
 
     let attacker = async_nats::ConnectOptions::with_user_and_password("discord".into(), "discord-pass".into())
         .connect(server.url())
@@ -191,7 +253,11 @@ async fn a_plugin_in_an_account_of_its_own_works_and_cannot_inject_replies() {
     for (subject, body) in injected {
         attacker.publish_with_reply(subject, "broca.in.cli", body.into()).await.unwrap();
     }
-    assert!(attacker.request("broca.in.cli", "forged".into()).await.is_err());
+    let own_settings = "DIRECT.GET.KV_broca_settings.$KV.broca_settings.plugin.discord";
+    attacker.publish_with_reply(format!("BROCA.API.{own_settings}"), "broca.in.cli", "".into()).await.unwrap();
+    for subject in ["broca.in.cli", "$KV.broca_settings.plugin.discord", "$KV.broca_settings.mode"] {
+        assert!(attacker.request(subject, "forged".into()).await.is_err(), "{subject}");
+    }
     attacker.request("BROCA.API.INFO", "".into()).await.unwrap();
 
     let mut wakes = rig::workers(&admin, 10).await;

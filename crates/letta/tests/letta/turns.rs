@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broca_core::{ConversationId, TraceParent, TurnOutcome};
+use broca_core::{ConversationId, TraceParent, TurnOutcome, agent::FailureClass};
 use broca_letta::{Agent, LettaAgent};
 use broca_rehearsal::letta::{Behaviour, LettaScript};
 use tokio::{
@@ -138,4 +138,17 @@ async fn a_server_with_a_password_wants_it() {
     });
     keyed.unwrap().probe().await.unwrap();
     assert!(tokio::time::timeout(Duration::from_secs(5), client("http://127.0.0.1:9").probe()).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_conversation_is_deleted_once_and_again() {
+    let rig = Rig::new().await;
+    for _ in 0..2 {
+        rig.agent.delete_conversation(&rig.conversation).await.expect("what is gone is deleted");
+        assert!(rig.server.conversations().is_empty());
+    }
+    let agent = client(&rig.server.url());
+    rig.server.kill().await;
+    let failure = agent.delete_conversation(&rig.conversation).await.expect_err("nobody is there");
+    assert_eq!(failure.class, FailureClass::Unavailable);
 }

@@ -90,6 +90,8 @@ pub(crate) struct Candidate<'m> {
     pub(crate) policy: RetryPolicy,
     /// A predecessor left a turn of it open.
     pub(crate) is_open: bool,
+    /// The mode in which it did, where that is on record.
+    pub(crate) begun_in: Option<Mode>,
 }
 
 impl Candidate<'_> {
@@ -143,7 +145,7 @@ pub(crate) async fn enter<'w>(
 /// Whose turn it is. One that was sent is asked after at its agent, whatever the mode is by now.
 fn agent_of<'w>(worker: &'w Worker, side: &AgentSide, candidate: &Candidate<'_>) -> Option<&'w NamedAgent> {
     let was_sent = candidate.is_open && side.conversation.is_some();
-    if candidate.route.mode == Mode::Echo && !was_sent {
+    if candidate.route.mode == Mode::Echo && (!was_sent || candidate.begun_in.is_some()) {
         return Some(worker.agents.echo());
     }
     worker.agents.get(&side.name)
@@ -207,7 +209,7 @@ async fn park<'w>(
         _ => (until, Duration::ZERO),
     };
     let (conversation, epoch, message) = (held.conversation, held.epoch, candidate.message.id);
-    let park = Park { conversation, epoch, message, what_for, until, delay, why };
+    let park = Park { conversation, epoch, message, what_for, until, delay, seen: None, why };
     match worker.persist(held, || worker.store.park(park.clone())).await {
         Some(Fenced::Done(until)) => {
             worker.pacing.note_parked(&side.name, what_for);

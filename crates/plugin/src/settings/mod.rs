@@ -6,6 +6,7 @@
 //! whether two keys fit each other, [`Blueprint`](crate::Blueprint)'s `build` says.
 
 mod error;
+mod keys;
 mod schema;
 mod secret;
 mod shape;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use error::{Problem, SettingsError};
+pub use keys::SettingKey;
 pub use schema::SettingsSchema;
 pub use secret::Secret;
 

@@ -6,7 +6,7 @@ use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use schemars::JsonSchema;
 use serde_json::Value;
 
-use super::{Problem, SettingsError, shape::Shape};
+use super::{Problem, SettingKey, SettingsError, keys, shape::Shape};
 
 /// A checked JSON schema.
 #[derive(Clone, Debug)]
@@ -93,6 +93,11 @@ impl SettingsSchema {
     /// The settings as they may be shown.
     pub fn masked(&self, settings: &Value) -> Value {
         Shape::root(&self.json).masked(settings)
+    }
+
+    /// Every key that settings may have, tables by their keys.
+    pub fn keys(&self) -> Vec<SettingKey> {
+        keys::of(Shape::root(&self.json))
     }
 
     /// Whether a dotted key is a secret's.
@@ -242,6 +247,16 @@ mod tests {
     fn a_type_that_does_not_fit_names_its_key() {
         let error = typed::<Bot>(json!({"token": "t", "nested": {"on": 7}})).unwrap_err();
         assert_eq!(error.problems[0].key, "nested.on");
+    }
+
+    #[test]
+    fn keys_are_listed_with_what_they_mean() {
+        let keys = SettingsSchema::of::<Bot>().keys();
+        let names: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
+        assert_eq!(names, ["chats", "ignored", "kind", "labels", "nested.api_key", "nested.on", "poll_s", "token"]);
+        let of = |name: &str| keys.iter().find(|key| key.key == name).unwrap();
+        assert!(of("token").is_secret && of("token").is_required && !of("chats").is_required);
+        assert_eq!(of("chats").default, Some(json!([])));
     }
 
     #[test]

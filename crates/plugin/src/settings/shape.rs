@@ -65,6 +65,11 @@ impl<'a> Shape<'a> {
         tables.flat_map(|table| table.keys().map(String::as_str)).collect()
     }
 
+    /// What a keyword of the schema says here; what stands nearest wins.
+    pub(super) fn word(self, keyword: &str) -> Option<&'a Value> {
+        self.plain().into_iter().find_map(|schema| schema.get(keyword))
+    }
+
     fn allows(self, kind: &str) -> bool {
         self.plain().iter().any(|schema| match schema.get("type") {
             Some(Value::String(one)) => one == kind,

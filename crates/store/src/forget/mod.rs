@@ -11,7 +11,7 @@
 
 mod look;
 mod record;
-mod steps;
+pub(crate) mod steps;
 
 pub use self::{
     look::{AgentSide, PersonConversation, PersonData},

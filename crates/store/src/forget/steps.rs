@@ -139,6 +139,16 @@ const QUEUES: [&str; 2] = [
 const TARGETS: &str = "-- forget: targets
 DELETE FROM dead_targets WHERE profile_id IN (SELECT id FROM profiles WHERE user_id = $1)";
 const HOLD: &str = "-- forget: holds\nDELETE FROM holds WHERE kind = $1 AND subject = $2";
+/// What operators said of somebody stays with them; what came of their own request for a code goes.
+const PAIRED: &str = "-- forget: rules of pairings
+DELETE FROM access_rules WHERE source = 'pairing'
+  AND who IN (SELECT platform || '/' || platform_user_id FROM profiles WHERE user_id = $1)";
+const PAIRINGS: &str = "-- forget: pairings
+DELETE FROM pairings WHERE EXISTS (SELECT 1 FROM profiles p WHERE p.user_id = $1
+  AND p.platform = pairings.platform AND p.platform_user_id = pairings.platform_user_id)";
+/// An instance is of one platform; somebody else's account of the same id on another platform only counts anew.
+const COUNTERS: &str = "-- forget: counters
+DELETE FROM access_counters WHERE platform_user_id IN (SELECT platform_user_id FROM profiles WHERE user_id = $1)";
 const PROFILES: &str = "-- forget: profiles\nDELETE FROM profiles WHERE user_id = $1";
 const USER: &str = "-- forget: user\nDELETE FROM users WHERE id = $1";
 const OWED: &str = "-- forget: copies on their way
@@ -179,7 +189,9 @@ async fn end(tx: &mut Tx<'_>, wish: &End) -> Result<ForgetEnd, StoreError> {
     }
     delete(tx, SLOTS, &wish.own).await?;
     delete(tx, QUEUES, &wish.own).await?;
-    change!(tx, TARGETS, user)?;
+    for statement in [TARGETS, PAIRED, PAIRINGS, COUNTERS] {
+        change!(tx, statement, user)?;
+    }
     change!(tx, PROFILES, user)?;
     change!(tx, USER, user)?;
     count(tx, wish.user, removed, Some(now)).await?;

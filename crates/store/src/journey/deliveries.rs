@@ -1,6 +1,6 @@
 //! Answers, and the attempts at delivering them.
 
-use broca_core::{EventKind, Receipt, ResponseId};
+use broca_core::{EventKind, Receipt, ResponseId, ResponseKind};
 use serde_json::{Value, json};
 use sqlx::types::{Json, Uuid};
 
@@ -8,7 +8,7 @@ use super::JourneyEvent;
 use crate::{StoreError, decode::count};
 
 pub(crate) const ANSWERS: &str = "-- journey: answers
-SELECT id, state, attempts, host, receipt, class, reason, created_at, started_at, finished_at
+SELECT id, kind, state, attempts, host, receipt, class, reason, created_at, started_at, finished_at
 FROM responses WHERE message_id = $1 ORDER BY created_at, id";
 
 pub(crate) const DELIVERIES: &str = "-- journey: deliveries
@@ -18,6 +18,7 @@ FROM responses r JOIN deliveries d ON d.response_id = r.id WHERE r.message_id = 
 #[derive(sqlx::FromRow)]
 pub(super) struct Answer {
     pub(super) id: Uuid,
+    kind: String,
     state: String,
     attempts: i64,
     host: Option<String>,
@@ -27,6 +28,12 @@ pub(super) struct Answer {
     pub(super) created_at: i64,
     started_at: Option<i64>,
     finished_at: Option<i64>,
+}
+
+impl Answer {
+    pub(super) fn is_notice(&self) -> bool {
+        self.kind == ResponseKind::Notice.as_str()
+    }
 }
 
 /// A row of `deliveries`.
@@ -90,6 +97,10 @@ pub(super) fn events(
         events.push(JourneyEvent { actor: Some(attempt.host), ..ended });
     }
     for answer in answers {
+        if answer.is_notice() {
+            let owed = JourneyEvent::new(EventKind::NoticeOwed, answer.created_at, message);
+            events.push(JourneyEvent { response_id: Some(ResponseId(answer.id)), ..owed });
+        }
         if let ("delivering", Some(at), Some(host)) = (answer.state.as_str(), answer.started_at, &answer.host) {
             let actor = began(answer.id, at, i64::MAX, host);
             events.push(JourneyEvent { actor, ..event(EventKind::DeliveryBegun, at, answer.id, answer.attempts)? });

@@ -20,7 +20,8 @@ SELECT stage, how, actor, note, closed_at, purged_at FROM letters_closed WHERE m
 
 /// The end of the work and the answer are written in one statement.
 pub(super) fn answer_at(kind: EventKind, at: i64, answers: &[Answer]) -> Option<ResponseId> {
-    let answer = answers.iter().find(|answer| kind == EventKind::Answered && answer.created_at == at);
+    let answer =
+        answers.iter().find(|answer| kind == EventKind::Answered && answer.created_at == at && !answer.is_notice());
     answer.map(|answer| ResponseId(answer.id))
 }
 
@@ -41,7 +42,9 @@ impl Message {
     pub(super) fn events(&self, id: Uuid, answers: &[Answer]) -> Result<Vec<JourneyEvent>, StoreError> {
         let accepted = JourneyEvent::new(EventKind::Accepted, self.received_at, id);
         let accepted = JourneyEvent { actor: Some(self.instance.clone()), ..accepted };
-        let mut events = vec![accepted.with("event_id", json!(self.event_id)).with("place", json!(self.place))];
+        // What was not let in has no place in the queue.
+        let place = (self.place > 0).then_some(self.place);
+        let mut events = vec![accepted.with("event_id", json!(self.event_id)).with("place", json!(place))];
         if let Some((kind, at)) = EventKind::end_of(parsed(&self.state)?).zip(self.finished_at) {
             let end = JourneyEvent::new(kind, at, id).because(self.class.as_ref(), self.reason.as_ref());
             events.push(JourneyEvent { response_id: answer_at(kind, at, answers), ..end });

@@ -82,6 +82,12 @@ pub(crate) async fn read(tx: &mut Tx<'_>, id: Uuid) -> Result<Option<Vec<Journey
         journey.extend(letter.events(id));
     }
     journey.extend(logged.into_iter().map(|event| with_answer(event, &answers)));
+    let notices: Vec<_> = answers.iter().filter(|answer| answer.is_notice()).map(|notice| notice.id).collect();
+    for event in &mut journey {
+        if event.response_id.is_some_and(|response| notices.contains(&response.0)) {
+            event.detail.insert("notice".to_owned(), Value::Bool(true));
+        }
+    }
     journey.sort_by_key(|event| (event.at, event.kind));
     let (conversation, since) = (message.conversation_id, message.received_at);
     let others = ask!(tx, fetch_all, Logged, CONVERSATION, conversation, since, id, CONVERSATION_EVENTS)?;

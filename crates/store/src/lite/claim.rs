@@ -52,7 +52,7 @@ SELECT m.conversation_id, m.id, m.seq, m.attempts, m.attempts_before, m.instance
        m.text, m.received_at, m.replayed_at, ",
     now!(),
     " AS now, m.trace, m.budget, m.urgent, m.heard, m.interrupted, m.seq <= c.join_until AS to_join, m.profile_id,
-       p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,
+       p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata, p.instructions,
        t.id AS turn_id, t.messages AS turn_messages, t.attempt AS turn_attempt, t.run, t.run_seq, t.agent_conversation AS turn_conversation,
        t.started_at, ",
     if_any_hold!(kept_back!(lite, "m", "p.user_id", "c.agent", now!()), "FALSE"),

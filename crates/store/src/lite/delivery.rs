@@ -24,7 +24,7 @@ pub(crate) const LOOK: &str = concat!(
     "-- begin delivery: look
 SELECT *, COALESCE(held_until, not_before) AS until, attempts_so_far + (verdict = 'go') AS attempts
 FROM (
-    SELECT j.key + 1 AS n, r.state, max(r.lease_until, r.not_before) AS not_before, $2 AS now, r.id, r.message_id, r.text,
+    SELECT j.key + 1 AS n, r.state, max(r.lease_until, r.not_before) AS not_before, $2 AS now, r.id, r.kind, r.message_id, r.text,
            r.attempts AS attempts_so_far, r.attempts_before, r.parts, r.created_at, r.replayed_at,
            m.received_at, m.replayed_at AS asked_again_at, m.chat_id, m.attributes, m.trace,
            p.id AS profile_id, p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,
@@ -117,7 +117,7 @@ pub(crate) async fn record_parts(conn: &mut SqliteConnection, item: &RecordParts
 }
 
 pub(crate) const HELD: &str = "-- finish delivery: look
-SELECT j.key + 1 AS n, r.id, r.started_at, r.instance, r.message_id, r.conversation_id, r.profile_id, r.lane, m.chat_id,
+SELECT j.key + 1 AS n, r.id, r.kind = 'answer' AS is_answer, r.started_at, r.instance, r.message_id, r.conversation_id, r.profile_id, r.lane, m.chat_id,
        EXISTS (SELECT 1 FROM dead_targets d WHERE d.lane = r.lane) AS is_dead
 FROM json_each($1) j
 JOIN responses r ON r.id = unhex(j.value ->> 'response') AND r.host = j.value ->> 'host'
@@ -165,6 +165,7 @@ FROM json_each($1) j";
 struct Held {
     n: i64,
     id: Uuid,
+    is_answer: bool,
     started_at: i64,
     instance: String,
     message_id: Uuid,
@@ -185,7 +186,7 @@ impl Held {
             "not_before": if ending.outcome == "retry" { now.saturating_add(ending.delay) } else { 0 },
             "class": ending.class(), "reason": ending.reason(),
             "receipt": ending.receipt().map(|receipt| receipt.to_string()), "started_at": self.started_at, "now": now,
-            "outbox": ending.outbox.map(|outbox| hex(outbox.0)), "instance": self.instance,
+            "outbox": ending.outbox.filter(|_| self.is_answer).map(|outbox| hex(outbox.0)), "instance": self.instance,
             "message": hex(self.message_id), "conversation": hex(self.conversation_id), "detail": detail.to_string(),
             "profile": hex(self.profile_id), "chat": self.chat_id, "lane": self.lane,
             "probe_at": ending.probe_after.map(|after| now.saturating_add(after)),
@@ -212,7 +213,8 @@ pub(crate) async fn finish(
             if held.is_dead && ending.state == ResponseState::Delivered {
                 revived.push(json!(held.lane));
             }
-            ended.push((held.n, ending.state.is_terminal().then_some(held.lane), ending.outbox));
+            let owed = ending.outbox.filter(|_| held.is_answer);
+            ended.push((held.n, ending.state.is_terminal().then_some(held.lane), owed));
         }
     }
     let only = |field: &str| rows.iter().filter(|row| !row[field].is_null()).cloned().collect();

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use broca_core::{EventKind, MessageState};
+use broca_core::{EventKind, HoldId, MessageState};
 use serde_json::{Value, json};
 use sqlx::{SqliteConnection, types::Uuid};
 
@@ -10,12 +10,13 @@ use super::{batch, hex, lane, now_micros, write};
 use crate::{
     Fenced, Finish, Finished, StoreError,
     ending::Ending,
+    holds::BROCA,
     journal::{Event, append},
     operation::{Each, in_order, index},
 };
 
 pub(crate) const LOOK: &str = "-- finish: look
-SELECT j.key + 1 AS n, c.owner, c.tail, m.state AS was, m.seq, m.instance, m.profile_id, m.chat_id, m.attempts, t.id AS open,
+SELECT j.key + 1 AS n, c.owner, c.tail, c.failures, m.state AS was, m.seq, m.instance, m.profile_id, m.chat_id, m.attempts, t.id AS open,
        COALESCE(m.stopping, FALSE) AS stopping, m.seq > c.head AND NOT m.stopping AND m.state IN ('received', 'processing') AND NOT EXISTS (
            SELECT 1 FROM messages e
            WHERE e.conversation_id = c.id AND e.seq > c.head AND e.seq < m.seq
@@ -42,28 +43,46 @@ SET head = CASE WHEN j.value ->> 'retry' THEN head ELSE j.value ->> 'seq' END,
     owner = CASE WHEN j.value ->> 'released' THEN NULL ELSE owner END,
     lease_until = CASE WHEN j.value ->> 'released' THEN 0 ELSE lease_until END,
     not_before = CASE WHEN j.value ->> 'retry' THEN j.value ->> 'until' ELSE not_before END,
-    wake_at = CASE WHEN j.value ->> 'retry' THEN j.value ->> 'until' ELSE wake_at END
+    wake_at = CASE WHEN j.value ->> 'retry' THEN j.value ->> 'until' ELSE wake_at END,
+    failures = j.value ->> 'failures'
 FROM json_each($1) j WHERE conversations.id = unhex(j.value ->> 'conversation')";
 
 pub(crate) const ANSWER: &str = "-- finish: responses
-INSERT INTO responses (id, message_id, turn_id, conversation_id, profile_id, instance, lane, text, state, created_at)
-SELECT unhex(value ->> 'response'), unhex(value ->> 'message'), unhex(value ->> 'turn'),
+INSERT INTO responses (id, kind, message_id, turn_id, conversation_id, profile_id, instance, lane, text, state, created_at)
+SELECT unhex(value ->> 'response'), CASE WHEN value ->> 'failed' THEN 'notice' ELSE 'answer' END,
+       unhex(value ->> 'message'), CASE WHEN NOT value ->> 'failed' THEN unhex(value ->> 'turn') END,
        unhex(value ->> 'conversation'), unhex(value ->> 'profile'), value ->> 'instance', value ->> 'lane',
        value ->> 'text', 'pending', value ->> 'now'
 FROM json_each($1)";
 
 pub(crate) const OWE: &str = "-- finish: outbox
 INSERT INTO outbox (id, kind, instance, message_id, conversation_id, response_id, detail, created_at)
-SELECT unhex(value ->> 'outbox'), CASE WHEN value ->> 'response' IS NULL THEN 'dead_letter' ELSE 'response' END,
-       value ->> 'instance', unhex(value ->> 'message'), unhex(value ->> 'conversation'), unhex(value ->> 'response'),
-       value ->> 'detail', value ->> 'now'
+SELECT unhex(value ->> 'outbox'), CASE WHEN value ->> 'failed' THEN 'dead_letter' ELSE 'response' END,
+       value ->> 'instance', unhex(value ->> 'message'), unhex(value ->> 'conversation'),
+       CASE WHEN NOT value ->> 'failed' THEN unhex(value ->> 'response') END, value ->> 'detail', value ->> 'now'
 FROM json_each($1)";
+
+pub(crate) const OWE_NOTICE: &str = "-- finish: outbox of notices
+INSERT INTO outbox (id, kind, instance, message_id, conversation_id, response_id, created_at)
+SELECT unhex(value ->> 'response'), 'response', value ->> 'instance', unhex(value ->> 'message'),
+       unhex(value ->> 'conversation'), unhex(value ->> 'response'), value ->> 'now'
+FROM json_each($1)";
+
+pub(crate) const QUARANTINE: &str = "-- finish: quarantine
+INSERT INTO holds (id, kind, subject, reason, actor, created_at)
+SELECT unhex(value ->> 'hold'), 'conversation', value ->> 'conversation',
+       'quarantined after ' || (value ->> 'failures') || ' failures in a row: ' || (value ->> 'class'), 'broca',
+       value ->> 'now'
+FROM json_each($1) WHERE TRUE
+ON CONFLICT (kind, subject) WHERE settled_at IS NULL DO NOTHING
+RETURNING id, subject, reason";
 
 #[derive(sqlx::FromRow)]
 struct Look {
     n: i64,
     owner: String,
     tail: i64,
+    failures: i64,
     was: Option<String>,
     seq: Option<i64>,
     instance: Option<String>,
@@ -106,8 +125,20 @@ impl Look {
             "lane": lane(instance, self.chat_id.as_deref(), profile),
             "text": ending.response.map(|response| response.text.as_str()),
             "outbox": ending.outbox.map(|outbox| hex(outbox.0)),
-            "detail": ending.response.is_none().then(|| detail.to_string()),
+            "detail": ending.is_failure().then(|| detail.to_string()), "failed": ending.is_failure(),
+            "failures": self.failures_after(ending), "hold": self.hold(ending).map(|hold| hex(hold.0)),
         })
+    }
+
+    fn failures_after(&self, ending: &Ending<'_>) -> i64 {
+        match ending.message_state {
+            MessageState::Completed => 0,
+            _ => self.failures + i64::from(ending.quarantine.is_some()),
+        }
+    }
+
+    fn hold(&self, ending: &Ending<'_>) -> Option<HoldId> {
+        ending.quarantine.filter(|(after, _)| self.failures_after(ending) >= *after).map(|(_, hold)| hold)
     }
 }
 
@@ -122,6 +153,7 @@ pub(crate) async fn run(
     let looks: Vec<Look> = sqlx::query_as(LOOK).bind(keys).fetch_all(&mut *conn).await?;
     let mut rows = Vec::new();
     let mut answers = Vec::new();
+    let mut ended = Vec::new();
     let mut parked = Vec::new();
     let mut touched = HashSet::new();
     for look in &looks {
@@ -130,18 +162,42 @@ pub(crate) async fn run(
         if fits && touched.insert(ending.finish.conversation) {
             rows.push(look.row(ending, now));
             parked.extend(look.parked(ending, now));
-            answers.push((look.n, Ok(ending.done(look.released(ending), now))));
+            ended.push((look.n, ending, look.released(ending)));
         } else {
             answers.push((look.n, Err(ending.refusal(look.was.as_deref(), look.open, look.stopping))));
         }
     }
     let only = |field: &str| rows.iter().filter(|row| !row[field].is_null()).cloned().collect::<Vec<_>>();
-    let (turns, responses, owed) = (only("turn"), only("response"), only("outbox"));
+    let (turns, responses, owed, holds) = (only("turn"), only("response"), only("outbox"), only("hold"));
+    let notices = responses.iter().filter(|row| row["failed"] == true).cloned().collect();
     write(conn, MESSAGE, rows.clone()).await?;
     write(conn, ADVANCE, rows).await?;
     write(conn, TURN, turns).await?;
     write(conn, ANSWER, responses).await?;
     write(conn, OWE, owed).await?;
+    write(conn, OWE_NOTICE, notices).await?;
     append(conn, &parked).await?;
+    let quarantined = quarantine(conn, holds, now).await?;
+    answers.extend(ended.into_iter().map(|(n, ending, released)| {
+        let on_hold = ending.quarantine.is_some_and(|(_, hold)| quarantined.contains(&hold.0));
+        (n, Ok(ending.done(released, on_hold, now)))
+    }));
     Ok(in_order(items.len(), answers, || Ok(Fenced::LeaseLost)))
+}
+
+/// Puts conversations on hold that failed too often; those that an operator holds already stay as they are.
+async fn quarantine(conn: &mut SqliteConnection, rows: Vec<Value>, now: i64) -> Result<Vec<Uuid>, StoreError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    type Row = (Uuid, String, String);
+    let rows = Value::Array(rows).to_string();
+    let holds: Vec<Row> = sqlx::query_as(QUARANTINE).bind(rows).fetch_all(&mut *conn).await?;
+    let told = |(id, conversation, reason): &Row| {
+        let conversation = conversation.parse().map_err(StoreError::unreadable)?;
+        let event = Event::new(EventKind::Quarantined, now).conversation(conversation).actor(BROCA);
+        Ok(event.detail(json!({"hold": id, "reason": reason})))
+    };
+    append(conn, &holds.iter().map(told).collect::<Result<Vec<_>, StoreError>>()?).await?;
+    Ok(holds.into_iter().map(|(id, _, _)| id).collect())
 }

@@ -11,8 +11,11 @@ use sqlx::{
 use super::{batch, delivery, hex, now, write};
 use crate::{
     Accepted, NewMessage, StoreError,
-    accept::{Batch, Entry, Person, TOUCH_EVERY_MICROS, WAKE_AFTER_MICROS},
+    accept::{ASIDE, Batch, Entry, Person, TOUCH_EVERY_MICROS, WAKE_AFTER_MICROS},
+    limits,
     operation::Each,
+    pairing,
+    tx::Tx,
 };
 
 /// With it, whether anybody is to be brought back to life: mostly nobody, and then it costs no statement.
@@ -45,22 +48,24 @@ ON CONFLICT (platform, platform_user_id) DO UPDATE
         last_active = excluded.last_active";
 
 pub(crate) const QUEUE: &str = "-- ingest: places
-INSERT INTO conversations (id, agent, scope_key, tail, wake_at, created_at)
-SELECT unhex(value ->> 'id'), value ->> 'agent', value ->> 'scope_key', value ->> 'places', value ->> 'wake_at',
-       value ->> 'now'
+INSERT INTO conversations (id, agent, scope_key, tail, aside, wake_at, created_at)
+SELECT unhex(value ->> 'id'), value ->> 'agent', value ->> 'scope_key', value ->> 'places', value ->> 'aside',
+       value ->> 'wake_at', value ->> 'now'
 FROM json_each($1) WHERE true
 ON CONFLICT (id) DO UPDATE
-    SET tail = tail + excluded.tail,
+    SET tail = tail + excluded.tail, aside = aside + excluded.aside,
         wake_at = CASE WHEN head = tail THEN max(not_before, excluded.wake_at) ELSE wake_at END
-RETURNING id, tail";
+RETURNING id, tail, aside";
 
 pub(crate) const MESSAGE: &str = "-- ingest: messages
 INSERT INTO messages (id, instance, event_id, platform, conversation_id, seq, profile_id, route, chat_id,
-                      is_group, text, attributes, trace, budget, urgent, state, received_at)
+                      is_group, text, attributes, trace, budget, urgent, state, class, reason, received_at, finished_at)
 SELECT unhex(value ->> 'id'), value ->> 'instance', value ->> 'event', value ->> 'platform',
        unhex(value ->> 'conversation'), value ->> 'seq', unhex(value ->> 'profile'), value ->> 'route',
        value ->> 'chat', value ->> 'is_group', value ->> 'text', value ->> 'attributes', value ->> 'trace',
-       value ->> 'budget', value ->> 'urgent', 'received', value ->> 'now'
+       value ->> 'budget', value ->> 'urgent',
+       CASE WHEN value ->> 'class' IS NULL THEN 'received' ELSE 'suppressed' END, value ->> 'class',
+       value ->> 'reason', value ->> 'now', CASE WHEN value ->> 'class' IS NOT NULL THEN value ->> 'now' END
 FROM json_each($1)";
 
 pub(crate) const OWE: &str = "-- owed wakes
@@ -85,8 +90,12 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[NewMessage]) -> Re
     let mut batch = Batch::of(items);
     let known = known_people(conn, &batch.people).await?;
     batch.assume_users(known.values().map(|known| (known.k + 1, known.user_id)));
-    let entries = batch.entries();
+    let mut entries = batch.entries();
     let seen = seen_events(conn, &entries).await?;
+    if !batch.is_plain() {
+        let counters = limits::open(&mut Tx::Lite(conn), &entries).await?;
+        limits::take(&mut Tx::Lite(conn), counters, &mut entries, |n| seen.contains_key(&n), now).await?;
+    }
     let fresh: Vec<(i64, &Entry<'_>)> = (1..).zip(&entries).filter(|(n, _)| !seen.contains_key(n)).collect();
     let profiles = write_people(conn, &batch.people, &known, &fresh, now).await?;
     store(conn, &fresh, &profiles, now).await?;
@@ -94,7 +103,11 @@ pub(crate) async fn run(conn: &mut SqliteConnection, items: &[NewMessage]) -> Re
         revive(conn, &fresh, &profiles).await?;
     }
     let accepted = (1..).zip(&entries).map(|(n, entry)| Ok(entry.accepted(seen.get(&n).copied(), now)));
-    Ok(batch.answers(accepted.collect()))
+    let mut accepted: Vec<Each<Accepted>> = accepted.collect();
+    if !batch.is_plain() {
+        pairing::invite(&mut Tx::Lite(conn), &entries, &mut accepted, now).await?;
+    }
+    Ok(batch.answers(accepted))
 }
 
 async fn known_people(conn: &mut SqliteConnection, people: &[Person<'_>]) -> Result<HashMap<i64, Known>, StoreError> {
@@ -171,35 +184,40 @@ async fn store(
     if fresh.is_empty() {
         return Ok(());
     }
-    let mut places: HashMap<Uuid, (i64, &Entry<'_>)> = HashMap::new();
+    let mut places: HashMap<Uuid, (i64, i64, &Entry<'_>)> = HashMap::new();
     for (_, entry) in fresh {
-        places.entry(entry.conversation.0).or_insert((0, entry)).0 += 1;
+        let (places, aside, _) = places.entry(entry.conversation.0).or_insert((0, 0, entry));
+        *if entry.suppressed.is_none() { places } else { aside } += 1;
     }
-    let queues = batch(&places, |(id, (places, entry))| {
+    let queues = batch(&places, |(id, (places, aside, entry))| {
         json!({"id": hex(*id), "agent": entry.message.agent, "scope_key": entry.scope_key, "places": places,
-               "wake_at": now + WAKE_AFTER_MICROS, "now": now})
+               "aside": aside, "wake_at": now + WAKE_AFTER_MICROS, "now": now})
     });
-    let tails: Vec<(Uuid, i64)> = sqlx::query_as(QUEUE).bind(queues).fetch_all(&mut *conn).await?;
-    // The place of each conversation's last message before this batch.
-    let mut last: HashMap<Uuid, i64> =
-        tails.into_iter().map(|(id, tail)| (id, tail - places.get(&id).map_or(0, |(n, _)| *n))).collect();
+    let ends: Vec<(Uuid, i64, i64)> = sqlx::query_as(QUEUE).bind(queues).fetch_all(&mut *conn).await?;
+    // The places of each conversation's last messages before this batch, in its queue and aside.
+    let before = |(id, tail, aside): (Uuid, i64, i64)| {
+        let (new, new_aside) = places.get(&id).map_or((0, 0), |(places, aside, _)| (*places, *aside));
+        (id, (tail - new, ASIDE + aside - new_aside))
+    };
+    let mut last: HashMap<Uuid, (i64, i64)> = ends.into_iter().map(before).collect();
     let row = |(_, entry): &(i64, &Entry<'_>)| {
-        let seq = last.entry(entry.conversation.0).or_default();
+        let (queued, aside) = last.entry(entry.conversation.0).or_default();
+        let seq = if entry.suppressed.is_none() { queued } else { aside };
         *seq += 1;
         let message = entry.message;
         json!({
             "id": hex(message.id.0), "instance": message.instance.as_str(), "event": message.incoming.event_id,
             "platform": message.platform, "conversation": hex(entry.conversation.0), "seq": *seq,
             "profile": profiles.get(&entry.person).copied().map(hex), "route": message.route,
-            "chat": message.incoming.chat_id, "is_group": message.incoming.is_group, "text": message.incoming.text,
-            "attributes": message.incoming.attributes.to_string(), "trace": message.trace.to_string(),
-            "budget": entry.budget_text(), "urgent": message.incoming.urgent,
+            "chat": message.incoming.chat_id, "is_group": message.incoming.is_group, "text": entry.text(),
+            "attributes": entry.attributes_text(), "trace": message.trace.to_string(),
+            "budget": entry.budget_text(), "urgent": message.incoming.urgent, "class": entry.class(), "reason": entry.reason(),
             "outbox": hex(entry.outbox.0), "now": now,
         })
     };
     let rows: Vec<Value> = fresh.iter().map(row).collect();
     write(conn, MESSAGE, rows.clone()).await?;
-    write(conn, OWE, rows).await
+    write(conn, OWE, rows.into_iter().filter(|row| row["class"].is_null()).collect()).await
 }
 
 /// Whoever writes takes answers again.

@@ -62,7 +62,7 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection, Row};
 
     use super::*;
-    use crate::{catch_up, end_turn, joint, queue, retention, set_aside, settle, stops};
+    use crate::{access, catch_up, end_turn, joint, limits, pairing, queue, retention, set_aside, settle, stops};
 
     /// Reads the plan of every hot statement on tables that were never analysed, which is how SQLite plans them.
     #[tokio::test]
@@ -72,6 +72,12 @@ mod tests {
         let statements = [
             ingest::SEEN,
             ingest::PROFILES,
+            limits::OPEN_LITE,
+            limits::KEEP_LITE,
+            access::VERSION,
+            access::REPLACE,
+            pairing::GIVEN,
+            pairing::BY_CODE,
             claim::LOOK,
             claim::TAKE,
             claim::PENDING,
@@ -132,6 +138,7 @@ mod tests {
             set_aside::CONVERSATION_LITE,
             set_aside::KEEPERS_LITE,
             set_aside::SET_ASIDE_LITE,
+            settle::WAKE_ONE,
             settle::NEXT_LITE,
             settle::HEIRS_LITE,
             settle::HAND_ON_LITE,

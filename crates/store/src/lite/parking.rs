@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(crate) const LOOK: &str = "-- park: look
-SELECT j.key + 1, c.owner
+SELECT j.key + 1, c.owner, c.tail
 FROM json_each($1) j
 JOIN conversations c
     ON c.id = unhex(j.value ->> 'conversation') AND c.epoch = j.value ->> 'epoch' AND c.owner IS NOT NULL";
@@ -34,10 +34,14 @@ pub(crate) async fn park(
 ) -> Result<Vec<Each<Fenced<Timestamp>>>, StoreError> {
     let now = now_micros(conn).await?;
     let keys = batch(items, |i| json!({"conversation": hex(i.conversation.0), "epoch": i.epoch}));
-    let held: Vec<(i64, String)> = sqlx::query_as(LOOK).bind(keys).fetch_all(&mut *conn).await?;
+    let held: Vec<(i64, String, i64)> = sqlx::query_as(LOOK).bind(keys).fetch_all(&mut *conn).await?;
     let (mut rows, mut told, mut events, mut answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (n, owner) in &held {
+    for (n, owner, tail) in &held {
         let Some(item) = index(*n).and_then(|n| items.get(n)) else { continue };
+        if item.seen.is_some_and(|seen| *tail > seen) {
+            answers.push((*n, Ok(Fenced::Done(Timestamp(0)))));
+            continue;
+        }
         let due = item.until.micros().max(now.saturating_add(micros(item.delay)));
         let (class, reason) = (item.why.class.as_str(), &item.why.reason);
         rows.push(json!({"conversation": hex(item.conversation.0), "due": due, "what_for": item.what_for.column()}));

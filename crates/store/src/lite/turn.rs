@@ -92,6 +92,9 @@ LEFT JOIN turns t ON t.id = unhex(j.value ->> 'turn') AND t.conversation_id = c.
 LEFT JOIN turn_messages s ON s.turn_id = t.id
 LEFT JOIN messages m ON m.id = COALESCE(s.message_id, t.message_id) AND m.state = 'processing'";
 
+/// The item, and one of its turn's messages: its id, its attempts with this one, and whether it is the first.
+type Resumed = (i64, Option<String>, Option<i64>, Option<bool>);
+
 /// Before the next one overwrites it.
 pub(crate) const RESUMED: &str = "-- resume turn: journal
 INSERT INTO events (at, kind, message_id, actor, epoch, detail)
@@ -112,8 +115,7 @@ pub(crate) async fn resume(
     let now = now_micros(conn).await?;
     let wishes =
         batch(items, |i| json!({"turn": hex(i.turn.0), "conversation": hex(i.conversation.0), "epoch": i.epoch}));
-    let looks: Vec<(i64, Option<String>, Option<i64>, Option<bool>)> =
-        sqlx::query_as(LOOK_RESUME).bind(wishes).fetch_all(&mut *conn).await?;
+    let looks: Vec<Resumed> = sqlx::query_as(LOOK_RESUME).bind(wishes).fetch_all(&mut *conn).await?;
     let mut rows = Vec::new();
     let mut turns = Vec::new();
     for (n, message, attempts, first) in &looks {

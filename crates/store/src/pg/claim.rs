@@ -60,7 +60,7 @@ SELECT n, verdict, id, epoch + 1 AS epoch, agent, agent_conversation, not_before
 
 pub(crate) const PENDING: &str = concat!(
     "-- pending
-SELECT m.*, m.seq <= c.join_until AS to_join, now, user_id, p.platform, platform_user_id, username, display_name, metadata,
+SELECT m.*, m.seq <= c.join_until AS to_join, now, user_id, p.platform, platform_user_id, username, display_name, metadata, p.instructions,
        t.id AS turn_id, t.messages AS turn_messages, t.attempt AS turn_attempt, t.run, t.run_seq, t.agent_conversation AS turn_conversation,
        t.started_at, ",
     if_any_hold!(kept_back!(pg, "m", "p.user_id", "c.agent", "clock.now"), "FALSE"),

@@ -52,7 +52,7 @@ input AS MATERIALIZED (
     FROM judged, clock
     WHERE verdict = 'settle'
 )
-SELECT j.n, j.verdict, j.state, COALESCE(j.held_until, GREATEST(j.lease_until, j.not_before)) AS until, now, j.id, j.message_id, j.text,
+SELECT j.n, j.verdict, j.state, COALESCE(j.held_until, GREATEST(j.lease_until, j.not_before)) AS until, now, j.id, j.kind, j.message_id, j.text,
        CASE j.verdict WHEN 'go' THEN j.attempts + 1 ELSE j.attempts END AS attempts,
        j.attempts_before, j.parts, j.created_at, j.replayed_at, m.received_at, m.replayed_at AS asked_again_at,
        m.chat_id, m.attributes, m.trace,
@@ -107,7 +107,7 @@ input AS MATERIALIZED (
                               delay, outbox_id, probe_after, n)
     ORDER BY response_id, n
 ), locked AS MATERIALIZED (
-    SELECT i.*, r.started_at, r.instance, r.message_id, r.conversation_id, r.profile_id, r.lane
+    SELECT i.*, r.kind, r.started_at, r.instance, r.message_id, r.conversation_id, r.profile_id, r.lane
     FROM input i
     JOIN responses r ON r.id = i.response_id AND r.host = i.host AND r.attempts = i.attempt AND r.state = 'delivering'
     ORDER BY r.id
@@ -131,7 +131,7 @@ input AS MATERIALIZED (
     SELECT outbox_id, 'dead_letter', instance, message_id, conversation_id, response_id,
            jsonb_build_object('stage', 'delivery', 'class', new_class, 'reason', new_reason, 'attempts', attempt), now
     FROM locked, clock
-    WHERE outbox_id IS NOT NULL
+    WHERE outbox_id IS NOT NULL AND kind = 'answer'
 ), buried AS (
     INSERT INTO dead_targets AS d
         (lane, instance, profile_id, chat_id, class, reason, since, asked_at, failures, probe_at)
@@ -146,7 +146,7 @@ input AS MATERIALIZED (
 ), revived AS (
     DELETE FROM dead_targets WHERE lane = ANY (ARRAY(SELECT lane FROM locked WHERE new_state = 'delivered'))
 )
-SELECT n, CASE WHEN new_state NOT IN ('pending', 'retry') THEN lane END AS lane FROM locked";
+SELECT n, kind = 'answer' AS is_answer, CASE WHEN new_state NOT IN ('pending', 'retry') THEN lane END AS lane FROM locked";
 
 /// A second statement: what was committed to the lane until the first one ended is seen by it.
 pub(crate) const NEXT: &str = "-- next in lane
@@ -159,7 +159,7 @@ pub(crate) async fn finish(
     items: &[FinishDelivery],
 ) -> Result<Vec<Each<Fenced<DeliveryFinished>>>, StoreError> {
     let endings = column(items, DeliveryEnding::of);
-    let rows: Vec<(i64, Option<String>)> = sqlx::query_as(FINISH)
+    let rows: Vec<(i64, bool, Option<String>)> = sqlx::query_as(FINISH)
         .bind(column(items, |i| i.response.0))
         .bind(column(items, |i| i.host.as_str()))
         .bind(column(items, |i| i64::from(i.attempt)))
@@ -173,14 +173,14 @@ pub(crate) async fn finish(
         .bind(column(&endings, |e| e.probe_after))
         .fetch_all(&mut *conn)
         .await?;
-    let lanes: Vec<&str> = rows.iter().filter_map(|(_, lane)| lane.as_deref()).collect();
+    let lanes: Vec<&str> = rows.iter().filter_map(|(_, _, lane)| lane.as_deref()).collect();
     let next: HashMap<String, Uuid> = if lanes.is_empty() {
         HashMap::new()
     } else {
         sqlx::query_as(NEXT).bind(lanes).fetch_all(conn).await?.into_iter().collect()
     };
-    let answer = |(n, lane): (i64, Option<String>)| {
-        let ending = index(n).and_then(|n| endings.get(n));
+    let answer = |(n, is_answer, lane): (i64, bool, Option<String>)| {
+        let ending = index(n).and_then(|n| endings.get(n)).filter(|_| is_answer);
         let next = lane.and_then(|lane| next.get(&lane)).copied().map(ResponseId);
         (n, Ok(Fenced::Done(DeliveryFinished { next, owed: ending.and_then(|ending| ending.outbox) })))
     };

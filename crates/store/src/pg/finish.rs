@@ -17,11 +17,12 @@ pub(crate) const FINISH: &str = "-- finish
 WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
 input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
-                         $8::text[], $9::bigint[], $10::text[], $11::uuid[], $12::text[], $13::uuid[])
+                         $8::text[], $9::bigint[], $10::text[], $11::uuid[], $12::text[], $13::uuid[],
+                         $14::bigint[], $15::uuid[])
         WITH ORDINALITY AS i (conversation_id, epoch, message_id, turn_id, message_state, turn_state, class,
-                              reason, delay, usage, response_id, response_text, outbox_id, n)
+                              reason, delay, usage, response_id, response_text, outbox_id, quarantine_after, hold_id, n)
 ), locked AS MATERIALIZED (
-    SELECT i.*, c.owner, c.head, c.tail
+    SELECT i.*, c.owner, c.head, c.tail, c.failures
     FROM input i
     JOIN conversations c ON c.id = i.conversation_id AND c.epoch = i.epoch AND c.owner IS NOT NULL
     ORDER BY c.id
@@ -51,34 +52,52 @@ input AS MATERIALIZED (
         owner = CASE WHEN e.released THEN NULL ELSE c.owner END,
         lease_until = CASE WHEN e.released THEN 0 ELSE c.lease_until END,
         not_before = CASE WHEN e.message_state = 'received' THEN now + e.delay ELSE c.not_before END,
-        wake_at = CASE WHEN e.message_state = 'received' THEN now + e.delay ELSE c.wake_at END
+        wake_at = CASE WHEN e.message_state = 'received' THEN now + e.delay ELSE c.wake_at END,
+        failures = CASE WHEN e.message_state = 'completed' THEN 0
+                        WHEN e.quarantine_after IS NOT NULL THEN c.failures + 1 ELSE c.failures END
     FROM ended e, clock
     WHERE c.id = e.conversation_id
 ), answered AS (
-    INSERT INTO responses (id, message_id, turn_id, conversation_id, profile_id, instance, lane, text, state, created_at)
-    SELECT response_id, message_id, turn_id, conversation_id, profile_id, instance,
+    INSERT INTO responses (id, kind, message_id, turn_id, conversation_id, profile_id, instance, lane, text, state, created_at)
+    SELECT response_id, CASE message_state WHEN 'failed' THEN 'notice' ELSE 'answer' END, message_id,
+           CASE WHEN message_state <> 'failed' THEN turn_id END, conversation_id, profile_id, instance,
            instance || '/' || COALESCE(chat_id, profile_id::text), response_text, 'pending', now
     FROM ended, clock
     WHERE response_id IS NOT NULL
 ), owed AS (
     INSERT INTO outbox (id, kind, instance, message_id, conversation_id, response_id, detail, created_at)
-    SELECT outbox_id, CASE WHEN response_id IS NULL THEN 'dead_letter' ELSE 'response' END, instance, message_id,
-           conversation_id, response_id,
-           CASE WHEN response_id IS NULL THEN
+    SELECT outbox_id, CASE message_state WHEN 'failed' THEN 'dead_letter' ELSE 'response' END, instance, message_id,
+           conversation_id, CASE WHEN message_state <> 'failed' THEN response_id END,
+           CASE message_state WHEN 'failed' THEN
                jsonb_build_object('stage', 'turn', 'class', class, 'reason', reason, 'attempts', attempts) END,
            now
     FROM ended, clock
     WHERE outbox_id IS NOT NULL
+    UNION ALL
+    SELECT response_id, 'response', instance, message_id, conversation_id, response_id, NULL, now
+    FROM ended, clock
+    WHERE response_id IS NOT NULL AND message_state = 'failed'
+), quarantined AS (
+    INSERT INTO holds (id, kind, subject, reason, actor, created_at)
+    SELECT hold_id, 'conversation', encode(uuid_send(conversation_id), 'hex'),
+           'quarantined after ' || failures + 1 || ' failures in a row: ' || class, 'broca', now
+    FROM ended, clock
+    WHERE failures + 1 >= quarantine_after
+    ON CONFLICT (kind, subject) WHERE settled_at IS NULL DO NOTHING
+    RETURNING id, reason
 ), journal AS (
     INSERT INTO events (at, kind, message_id, conversation_id, actor, epoch, detail)
     SELECT now, 'parked', message_id, conversation_id, owner, epoch,
            jsonb_build_object('until', now + delay, 'class', class, 'reason', reason)
     FROM ended, clock
     WHERE message_state = 'received'
+    UNION ALL
+    SELECT now, 'quarantined', NULL, e.conversation_id, 'broca', NULL, jsonb_build_object('hold', q.id, 'reason', q.reason)
+    FROM quarantined q JOIN ended e ON e.hold_id = q.id, clock
 )
-SELECT n, NULL::boolean AS released, now AS at FROM locked, clock
+SELECT n, NULL::boolean AS released, FALSE AS quarantined, now AS at FROM locked, clock
 UNION ALL
-SELECT n, released, now FROM ended, clock";
+SELECT n, released, EXISTS (SELECT FROM quarantined q WHERE q.id = hold_id), now FROM ended, clock";
 
 pub(crate) const REFUSED: &str = "-- finish: refused
 SELECT m.state, t.id, m.stopping
@@ -90,6 +109,7 @@ WHERE m.id = $1 AND m.conversation_id = $2";
 struct Row {
     n: i64,
     released: Option<bool>,
+    quarantined: bool,
     at: i64,
 }
 
@@ -109,12 +129,14 @@ pub(crate) async fn run(conn: &mut PgConnection, items: &[Finish]) -> Result<Vec
         .bind(column(&endings, |e| e.response.map(|response| response.id.0)))
         .bind(column(&endings, |e| e.response.map(|response| response.text.as_str())))
         .bind(column(&endings, |e| e.outbox.map(|outbox| outbox.0)))
+        .bind(column(&endings, |e| e.quarantine.map(|(after, _)| after)))
+        .bind(column(&endings, |e| e.quarantine.map(|(_, hold)| hold.0)))
         .fetch_all(&mut *conn)
         .await?;
     rows.sort_by_key(|row| row.released.is_some());
     let answer = |row: Row| {
         let ending = index(row.n).and_then(|n| endings.get(n))?;
-        Some((row.n, Ok(row.released.map(|released| ending.done(released, row.at)))))
+        Some((row.n, Ok(row.released.map(|released| ending.done(released, row.quarantined, row.at)))))
     };
     // Lost is `Some`, refused is `None` until the reason is known.
     let answers = in_order(items.len(), rows.into_iter().filter_map(answer), || Ok(Some(Fenced::LeaseLost)));

@@ -1,11 +1,16 @@
 //! Accepting messages.
 
-use sqlx::{PgConnection, types::Uuid};
+use std::collections::HashSet;
+
+use sqlx::{Connection, PgConnection, types::Uuid};
 
 use crate::{
     Accepted, NewMessage, StoreError,
-    accept::{self, Batch},
+    accept::{self, Batch, Entry},
+    limits,
     operation::{Each, column, in_order, index},
+    pairing,
+    tx::Tx,
 };
 
 /// A unique violation of `messages_event` means that another process accepted the same event since the snapshot: the
@@ -27,11 +32,11 @@ input AS MATERIALIZED (
     CROSS JOIN unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
                       $9::boolean[], $10::text[], $11::text[], $12::text[], $13::uuid[], $14::uuid[], $15::uuid[],
                       $16::uuid[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $25::text[],
-                      $26::boolean[], $27::uuid[])
+                      $26::text[], $27::text[], $29::boolean[], $30::uuid[])
         WITH ORDINALITY AS i (id, instance, event_id, conversation_id, agent, scope_key, route, chat_id,
                               is_group, text, attributes, trace, outbox_id, assumed_user, new_profile,
                               new_user, platform, platform_user_id, username, display_name, metadata, budget,
-                              urgent, event_key, n)
+                              class, reason, urgent, event_key, n)
     LEFT JOIN messages m ON m.instance = i.instance AND m.event_id = i.event_id
     LEFT JOIN past_messages g ON g.key = i.event_key
     LEFT JOIN profiles x ON x.platform = i.platform AND x.platform_user_id = i.platform_user_id
@@ -55,8 +60,10 @@ input AS MATERIALIZED (
     ON CONFLICT (id) DO NOTHING
 ), fresh AS MATERIALIZED (
     SELECT f.*,
-           row_number() OVER (PARTITION BY conversation_id ORDER BY n) AS place,
-           count(*) OVER (PARTITION BY conversation_id) AS places
+           row_number() OVER in_order AS nth,
+           count(*) FILTER (WHERE class IS NULL) OVER in_order AS place,
+           count(*) FILTER (WHERE class IS NULL) OVER (PARTITION BY conversation_id) AS places,
+           count(*) FILTER (WHERE class IS NOT NULL) OVER (PARTITION BY conversation_id) AS asides
     FROM (
         SELECT i.*, known_profile AS profile_id FROM input i
         WHERE seen IS NULL AND known_profile IS NOT NULL AND (assumed_user IS NULL OR assumed_user = known_user)
@@ -66,25 +73,29 @@ input AS MATERIALIZED (
         WHERE seen IS NULL AND known_profile IS NULL AND (assumed_user IS NULL OR assumed_user = w.user_id)
     ) f
     CROSS JOIN generate_series(1, $24) AS many
+    WINDOW in_order AS (PARTITION BY conversation_id ORDER BY n)
 ), queued AS (
-    INSERT INTO conversations AS c (id, agent, scope_key, tail, wake_at, created_at)
-    SELECT conversation_id, agent, scope_key, places, now + $23, now
+    INSERT INTO conversations AS c (id, agent, scope_key, tail, aside, wake_at, created_at)
+    SELECT conversation_id, agent, scope_key, places, asides, now + $23, now
     FROM fresh, clock
-    WHERE place = 1
+    WHERE nth = 1
     ORDER BY conversation_id
     ON CONFLICT (id) DO UPDATE
-        SET tail = c.tail + EXCLUDED.tail,
+        SET tail = c.tail + EXCLUDED.tail, aside = c.aside + EXCLUDED.aside,
             wake_at = CASE WHEN c.head = c.tail THEN GREATEST(c.not_before, EXCLUDED.wake_at) ELSE c.wake_at END
-    RETURNING id, tail
+    RETURNING id, tail, aside
 ), stored AS (
     INSERT INTO messages (id, instance, event_id, platform, conversation_id, seq, profile_id, route, chat_id,
-                          is_group, text, attributes, trace, budget, urgent, state, received_at)
-    SELECT f.id, instance, event_id, platform, conversation_id, q.tail - places + place, profile_id, route, chat_id,
-           is_group, text, attributes::jsonb, trace, budget::jsonb, urgent, 'received', now
+                          is_group, text, attributes, trace, budget, urgent, state, class, reason, received_at, finished_at)
+    SELECT f.id, instance, event_id, platform, conversation_id,
+           CASE WHEN class IS NULL THEN q.tail - places + place ELSE $28 + q.aside - asides + nth - place END,
+           profile_id, route, chat_id, is_group, text, attributes::jsonb, trace, budget::jsonb, urgent,
+           CASE WHEN class IS NULL THEN 'received' ELSE 'suppressed' END, class, reason, now,
+           CASE WHEN class IS NOT NULL THEN now END
     FROM fresh f JOIN queued q ON q.id = f.conversation_id, clock
 ), owed AS (
     INSERT INTO outbox (id, kind, instance, message_id, conversation_id, created_at)
-    SELECT outbox_id, 'wake', instance, id, conversation_id, now FROM fresh, clock
+    SELECT outbox_id, 'wake', instance, id, conversation_id, now FROM fresh, clock WHERE class IS NULL
 ), revived AS (
     DELETE FROM dead_targets
     WHERE lane = ANY (ARRAY(SELECT instance || '/' || COALESCE(chat_id, profile_id::text) FROM fresh))
@@ -117,23 +128,59 @@ pub(crate) async fn run(conn: &mut PgConnection, items: &[NewMessage]) -> Result
             .await?;
         batch.assume_users(users);
     }
-    let entries = batch.entries();
-    let people = column(&entries, |e| &batch.people[e.person]);
+    let mut entries = batch.entries();
+    if batch.is_plain() {
+        let accepted = write(conn, &batch, &entries).await?;
+        return Ok(batch.answers(accepted));
+    }
+    let mut tx = conn.begin().await?;
+    let counters = limits::open(&mut Tx::Pg(&mut tx), &entries).await?;
+    // Looked up under the locks of the counters: an event that two processes report at once is counted once.
+    let (seen, now) = seen(&mut tx, &entries).await?;
+    limits::take(&mut Tx::Pg(&mut tx), counters, &mut entries, |n| seen.contains(&n), now).await?;
+    let mut accepted = write(&mut tx, &batch, &entries).await?;
+    pairing::invite(&mut Tx::Pg(&mut tx), &entries, &mut accepted, now).await?;
+    tx.commit().await?;
+    Ok(batch.answers(accepted))
+}
+
+pub(crate) const SEEN: &str = "-- ingest: events seen before
+SELECT i.n, m.id IS NOT NULL, broca_now()
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS i (instance, event_id, n)
+LEFT JOIN messages m ON m.instance = i.instance AND m.event_id = i.event_id";
+
+/// The places of those entries that were accepted before, and the time.
+async fn seen(conn: &mut PgConnection, entries: &[Entry<'_>]) -> Result<(HashSet<i64>, i64), StoreError> {
+    let rows: Vec<(i64, bool, i64)> = sqlx::query_as(SEEN)
+        .bind(column(entries, |e| e.message.instance.as_str()))
+        .bind(column(entries, |e| e.message.incoming.event_id.as_str()))
+        .fetch_all(conn)
+        .await?;
+    let now = rows.first().map_or(0, |(_, _, now)| *now);
+    Ok((rows.into_iter().filter(|(_, seen, _)| *seen).map(|(n, _, _)| n).collect(), now))
+}
+
+async fn write(
+    conn: &mut PgConnection,
+    batch: &Batch<'_>,
+    entries: &[Entry<'_>],
+) -> Result<Vec<Each<Accepted>>, StoreError> {
+    let people = column(entries, |e| &batch.people[e.person]);
     let rows: Vec<Row> = sqlx::query_as(INGEST)
-        .bind(column(&entries, |e| e.message.id.0))
-        .bind(column(&entries, |e| e.message.instance.as_str()))
-        .bind(column(&entries, |e| e.message.incoming.event_id.as_str()))
-        .bind(column(&entries, |e| e.conversation.0))
-        .bind(column(&entries, |e| e.message.agent.as_str()))
-        .bind(column(&entries, |e| e.scope_key.as_str()))
-        .bind(column(&entries, |e| e.message.route.as_str()))
-        .bind(column(&entries, |e| e.message.incoming.chat_id.as_deref()))
-        .bind(column(&entries, |e| e.message.incoming.is_group))
-        .bind(column(&entries, |e| e.message.incoming.text.as_str()))
-        .bind(column(&entries, |e| e.message.incoming.attributes.to_string()))
-        .bind(column(&entries, |e| e.message.trace.to_string()))
-        .bind(column(&entries, |e| e.outbox.0))
-        .bind(column(&entries, |e| e.assumed_user.map(|user| user.0)))
+        .bind(column(entries, |e| e.message.id.0))
+        .bind(column(entries, |e| e.message.instance.as_str()))
+        .bind(column(entries, |e| e.message.incoming.event_id.as_str()))
+        .bind(column(entries, |e| e.conversation.0))
+        .bind(column(entries, |e| e.message.agent.as_str()))
+        .bind(column(entries, |e| e.scope_key.as_str()))
+        .bind(column(entries, |e| e.message.route.as_str()))
+        .bind(column(entries, |e| e.message.incoming.chat_id.as_deref()))
+        .bind(column(entries, |e| e.message.incoming.is_group))
+        .bind(column(entries, |e| e.text()))
+        .bind(column(entries, |e| e.attributes_text()))
+        .bind(column(entries, |e| e.message.trace.to_string()))
+        .bind(column(entries, |e| e.outbox.0))
+        .bind(column(entries, |e| e.assumed_user.map(|user| user.0)))
         .bind(column(&people, |p| p.profile_id.0))
         .bind(column(&people, |p| p.user_id.0))
         .bind(column(&people, |p| p.platform))
@@ -144,11 +191,14 @@ pub(crate) async fn run(conn: &mut PgConnection, items: &[NewMessage]) -> Result
         .bind(accept::TOUCH_EVERY_MICROS)
         .bind(accept::WAKE_AFTER_MICROS)
         .bind(1_i32)
-        .bind(column(&entries, |e| e.budget_text()))
-        .bind(column(&entries, |e| e.message.incoming.urgent))
-        .bind(column(&entries, |e| e.event_key))
+        .bind(column(entries, |e| e.budget_text()))
+        .bind(column(entries, Entry::class))
+        .bind(column(entries, Entry::reason))
+        .bind(accept::ASIDE)
+        .bind(column(entries, |e| e.message.incoming.urgent))
+        .bind(column(entries, |e| e.event_key))
         .fetch_all(conn)
         .await?;
     let answer = |row: Row| Some((row.n, Ok(entries.get(index(row.n)?)?.accepted(row.seen, row.at))));
-    Ok(batch.answers(in_order(entries.len(), rows.into_iter().filter_map(answer), || Err(accept::user_changed()))))
+    Ok(in_order(entries.len(), rows.into_iter().filter_map(answer), || Err(accept::user_changed())))
 }

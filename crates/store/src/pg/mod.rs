@@ -28,9 +28,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        catch_up,
+        access, catch_up,
         db::{Db, PG_SESSION, Pg},
-        end_turn, joint, queue, retention, set_aside, settle, stops,
+        end_turn, joint, limits, pairing, queue, retention, set_aside, settle, stops,
     };
 
     const HOT: [&str; 17] = [
@@ -86,6 +86,9 @@ mod tests {
         stops::MARK,
         stops::FORGET,
     ];
+    /// On the way of messages that are counted, and of strangers.
+    const OF_ACCESS: [&str; 6] =
+        [ingest::SEEN, limits::OPEN_PG, limits::KEEP_PG, access::REPLACE, pairing::GIVEN, pairing::BY_CODE];
 
     /// On empty tables, because that is when a connection makes its plans, to keep them.
     #[tokio::test]
@@ -97,7 +100,8 @@ mod tests {
         conn.execute(PG_SESSION).await.unwrap();
         let others = [delivery::BEGIN, delivery::NEXT, lease::WAKE_DUE, parking::UNPARK, crate::workers::PARKED];
         let of_retention = retention::tests::statements().map(|[pg, _]| pg);
-        for statement in HOT.iter().chain(&others).chain(&OF_HOLDS).chain(&OF_BURSTS).chain(&of_retention) {
+        let more = OF_HOLDS.iter().chain(&OF_BURSTS).chain(&OF_ACCESS).chain(&of_retention);
+        for statement in HOT.iter().chain(&others).chain(more) {
             let arguments = (1..).take_while(|n| statement.contains(&format!("${n}"))).map(|_| "NULL");
             let arguments = match arguments.collect::<Vec<_>>() {
                 none if none.is_empty() => String::new(),

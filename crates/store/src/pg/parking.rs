@@ -12,10 +12,10 @@ pub(crate) const PARK: &str = "-- park
 WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
 input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
-                         $8::text[], $9::boolean[])
-        WITH ORDINALITY AS i (conversation_id, epoch, message_id, what_for, until, delay, class, reason, trouble, n)
+                         $8::text[], $9::boolean[], $10::bigint[])
+        WITH ORDINALITY AS i (conversation_id, epoch, message_id, what_for, until, delay, class, reason, trouble, seen, n)
 ), locked AS MATERIALIZED (
-    SELECT i.*, c.owner, GREATEST(i.until, now + i.delay) AS due
+    SELECT i.*, c.owner, GREATEST(i.until, now + i.delay) AS due, COALESCE(c.tail > i.seen, false) AS outdated
     FROM clock CROSS JOIN input i
     JOIN conversations c ON c.id = i.conversation_id AND c.epoch = i.epoch AND c.owner IS NOT NULL
     ORDER BY c.id
@@ -24,18 +24,18 @@ input AS MATERIALIZED (
     UPDATE conversations c
     SET owner = NULL, lease_until = 0, not_before = l.due, wake_at = l.due, parked = l.what_for,
         window_until = CASE WHEN l.what_for IS NULL THEN l.due ELSE c.window_until END
-    FROM locked l WHERE c.id = l.conversation_id
+    FROM locked l WHERE c.id = l.conversation_id AND NOT l.outdated
 ), told AS (
     UPDATE messages m SET class = l.class, reason = l.reason
     FROM locked l
-    WHERE m.id = l.message_id AND l.trouble AND m.state IN ('received', 'processing')
+    WHERE m.id = l.message_id AND l.trouble AND NOT l.outdated AND m.state IN ('received', 'processing')
 ), journal AS (
     INSERT INTO events (at, kind, message_id, conversation_id, actor, epoch, detail)
     SELECT now, 'parked', message_id, conversation_id, owner, epoch,
            jsonb_build_object('until', due, 'class', class, 'reason', reason)
-    FROM locked, clock
+    FROM locked, clock WHERE NOT outdated
 )
-SELECT n, due FROM locked";
+SELECT n, CASE WHEN outdated THEN 0 ELSE due END FROM locked";
 
 pub(crate) async fn park(conn: &mut PgConnection, items: &[Park]) -> Result<Vec<Each<Fenced<Timestamp>>>, StoreError> {
     let rows: Vec<(i64, i64)> = sqlx::query_as(PARK)
@@ -48,6 +48,7 @@ pub(crate) async fn park(conn: &mut PgConnection, items: &[Park]) -> Result<Vec<
         .bind(column(items, |i| i.why.class.as_str()))
         .bind(column(items, |i| i.why.reason.as_str()))
         .bind(column(items, |i| i.what_for.is_trouble()))
+        .bind(column(items, |i| i.seen))
         .fetch_all(conn)
         .await?;
     let due = rows.into_iter().map(|(n, due)| (n, Ok(Fenced::Done(Timestamp(due)))));

@@ -14,7 +14,7 @@ use crate::{
     StoreError,
     accept::event_key,
     lite::{batch, hex},
-    tx::Tx,
+    tx::{Tx, change},
 };
 
 /// A message that is to go.
@@ -44,9 +44,30 @@ by_ids!(REPLAYS = "replays", "DELETE FROM replays WHERE message_id");
 by_ids!(PLAN_ITEMS = "plan items", "DELETE FROM replay_items WHERE message_id");
 by_ids!(EVENTS = "events", "DELETE FROM events WHERE message_id");
 by_ids!(RESPONSES = "answers", "DELETE FROM responses WHERE id");
+by_ids!(STOPS = "wishes to stop", "DELETE FROM stops WHERE message_id");
+by_ids!(MEMBERS = "messages of turns", "DELETE FROM turn_messages WHERE message_id");
 by_ids!(TURNS = "turns", "DELETE FROM turns WHERE message_id");
 by_ids!(OUTBOX = "outbox", "DELETE FROM outbox WHERE message_id");
 by_ids!(MESSAGES = "messages", "DELETE FROM messages WHERE id");
+
+/// Turns of several messages of which the first goes and another stays, with the first that stays.
+pub(crate) const HEIRS: [&str; 2] = [
+    "-- remove: heirs of turns
+SELECT t.id, m.message_id, m.attempt
+FROM turns t JOIN turn_messages m ON m.turn_id = t.id AND m.message_id <> ALL ($1)
+WHERE t.message_id = ANY ($1) AND t.messages > 1
+  AND NOT EXISTS (SELECT 1 FROM turn_messages b WHERE b.turn_id = t.id AND b.ord < m.ord AND b.message_id <> ALL ($1))",
+    "-- remove: heirs of turns
+SELECT t.id, m.message_id, m.attempt
+FROM turns t JOIN turn_messages m ON m.turn_id = t.id
+    AND m.message_id NOT IN (SELECT unhex(value) FROM json_each($1))
+WHERE t.message_id IN (SELECT unhex(value) FROM json_each($1)) AND t.messages > 1
+  AND NOT EXISTS (SELECT 1 FROM turn_messages b WHERE b.turn_id = t.id AND b.ord < m.ord
+                  AND b.message_id NOT IN (SELECT unhex(value) FROM json_each($1)))",
+];
+
+pub(crate) const HAND_ON: &str = "-- remove: hand a turn on
+UPDATE turns SET message_id = $2, attempt = $3 WHERE id = $1";
 
 pub(crate) const MARK_PG: &str = "-- remove: marks
 INSERT INTO past_messages (key, message_id, until)
@@ -71,6 +92,9 @@ pub(crate) async fn remove(
     mark(tx, going, dedupe, now).await?;
     let messages: Vec<Uuid> = going.iter().map(|message| message.id).collect();
     let answers = ids(tx, ANSWERS, &messages).await?;
+    hand_turns_on(tx, &messages).await?;
+    delete(tx, STOPS, &messages).await?;
+    delete(tx, MEMBERS, &messages).await?;
     let subjects: Vec<Uuid> = messages.iter().chain(&answers).copied().collect();
     Ok(Removed {
         deliveries: delete(tx, DELIVERIES, &answers).await?,
@@ -86,6 +110,20 @@ pub(crate) async fn remove(
         dead_letters: going.iter().filter(|message| message.letter).count() as u64,
         ..Removed::default()
     })
+}
+
+/// A turn belongs to the first message that was said in it. What it says of those that stay, stays.
+async fn hand_turns_on(tx: &mut Tx<'_>, going: &[Uuid]) -> Result<(), StoreError> {
+    let heirs: Vec<(Uuid, Uuid, i64)> = match tx {
+        Tx::Pg(conn) => sqlx::query_as(HEIRS[0]).bind(going.to_vec()).fetch_all(&mut **conn).await?,
+        Tx::Lite(conn) => {
+            sqlx::query_as(HEIRS[1]).bind(batch(going, |id| json!(hex(*id)))).fetch_all(&mut **conn).await?
+        }
+    };
+    for (turn, message, attempt) in heirs {
+        change!(tx, HAND_ON, turn, message, attempt)?;
+    }
+    Ok(())
 }
 
 async fn mark(tx: &mut Tx<'_>, going: &[Going], dedupe: Duration, now: i64) -> Result<(), StoreError> {

@@ -207,9 +207,10 @@ impl Store {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::{choose, events, hanging, records};
+    use crate::{export, forget::steps};
 
-    /// Those that are run for every batch, on PostgreSQL and on SQLite: their plans are read with the hot ones'.
-    pub(crate) fn statements() -> [[&'static str; 2]; 17] {
+    /// Those that are run for every batch of old messages, of a person's and of the archive, on PostgreSQL and on SQLite: their plans are read with the hot ones'.
+    pub(crate) fn statements() -> [[&'static str; 2]; 26] {
         let same = |statement| [statement, statement];
         [
             [choose::VERDICT_PG, choose::VERDICT_LITE],
@@ -226,9 +227,18 @@ pub(crate) mod tests {
             hanging::PLAN_ITEMS,
             hanging::EVENTS,
             hanging::RESPONSES,
+            hanging::HEIRS,
+            same(hanging::HAND_ON),
+            hanging::STOPS,
+            hanging::MEMBERS,
             hanging::TURNS,
             hanging::OUTBOX,
             hanging::MESSAGES,
+            same(steps::WAITING),
+            same(steps::NEXT),
+            steps::THESE,
+            [steps::LOCK, steps::NEXT],
+            same(export::PAGE),
         ]
     }
 
@@ -238,5 +248,6 @@ pub(crate) mod tests {
             && scan.contains("outbox")
             // SQLite calls the batch that it has just looked up a scan.
             || statement == events::WALK && scan == "SCAN e"
+            || statement == export::PAGE && scan == "SCAN m"
     }
 }

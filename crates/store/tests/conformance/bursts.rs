@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use broca_core::{
-    EventKind, MessageId, MessageState, ResponseId, TurnId, TurnState,
+    EventKind, MessageId, MessageState, ResponseId, Timestamp, TurnId, TurnState,
     agent::{Failure, FailureClass},
 };
 use broca_store::{
-    AuditLimits, Cancelled, Claimed, EndTurn, Fenced, Lease, LetterFilter, MessageEnd, NewResponse, Park, Parked,
-    ResumeTurn, StartJoint, StoreError, TurnEnded,
+    AuditLimits, Cancelled, Claimed, EndTurn, Fenced, IfFailed, Lease, LetterFilter, MessageEnd, NewResponse, Park,
+    Parked, ResumeTurn, StartJoint, StoreError, TurnEnded,
 };
 
 use crate::{
@@ -25,6 +25,7 @@ on_both!(
     what_failed_is_replayed_one_by_one,
     what_waits_is_joined_on_somebodys_word,
     any_wake_looks_into_a_window,
+    no_window_closes_over_a_message_that_came_meanwhile,
     a_start_and_an_end_can_be_repeated,
     many_at_once_strand_nothing,
 );
@@ -68,6 +69,7 @@ pub(crate) fn end_of(lease: &Lease, turn: TurnId, state: TurnState, ends: Vec<(M
         usage: None,
         ends,
         response: None,
+        if_failed: IfFailed::default(),
         delay: Duration::ZERO,
     }
 }
@@ -241,6 +243,7 @@ async fn what_waits_is_joined_on_somebodys_word(home: Home) {
         what_for: Parked::Endpoint,
         until: Default::default(),
         delay: TTL,
+        seen: None,
         why: failure(),
     };
     assert!(matches!(home.store.park(park).await.unwrap(), Fenced::Done(_)));
@@ -268,6 +271,7 @@ async fn any_wake_looks_into_a_window(home: Home) {
         what_for: Parked::Window,
         until: Default::default(),
         delay: TTL,
+        seen: Some(lease.pending[0].seq),
         why,
     };
     assert!(matches!(home.store.park(park.clone()).await.unwrap(), Fenced::Done(_)));
@@ -283,6 +287,30 @@ async fn any_wake_looks_into_a_window(home: Home) {
     let park = Park { epoch: lease.epoch, what_for: Parked::Endpoint, delay: TTL * 2, ..park };
     assert!(matches!(home.store.park(park).await.unwrap(), Fenced::Done(_)));
     assert!(matches!(home.claim(second, &worker("w")).await, Claimed::Parked { .. }));
+}
+
+/// Its wake found the conversation taken: nobody would look before the window ends.
+async fn no_window_closes_over_a_message_that_came_meanwhile(home: Home) {
+    let first = accept(&home, "alice", 1).await[0];
+    let lease = home.hold(first, &worker("w")).await;
+    let seen = lease.pending[0].seq;
+    let late = accept(&home, "alice", 1).await[0];
+    assert!(matches!(home.claim(late, &worker("other")).await, Claimed::Busy));
+    let park = |seen| Park {
+        conversation: lease.conversation,
+        epoch: lease.epoch,
+        message: first,
+        what_for: Parked::Window,
+        until: Default::default(),
+        delay: TTL,
+        seen: Some(seen),
+        why: failure(),
+    };
+    assert_eq!(home.store.park(park(seen)).await.unwrap(), Fenced::Done(Timestamp(0)), "look again");
+    let again = home.store.gather(lease.conversation, lease.epoch, 10).await.unwrap();
+    assert_eq!(again.iter().map(|message| message.id).collect::<Vec<_>>(), [first, late], "the lease is kept");
+    assert!(matches!(home.store.park(park(again[1].seq)).await.unwrap(), Fenced::Done(until) if until > Timestamp(0)));
+    assert!(matches!(home.store.park(park(seen)).await.unwrap(), Fenced::LeaseLost));
 }
 
 async fn a_start_and_an_end_can_be_repeated(home: Home) {

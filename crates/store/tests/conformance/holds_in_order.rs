@@ -12,8 +12,8 @@ use std::{
 
 use broca_core::{HoldId, MessageId, TurnId, WorkerId};
 use broca_store::{
-    AuditLimits, ClaimRequest, Claimed, Fenced, Finish, HoldSubject, NewHold, NewMessage, PutOn, Settled, StartTurn,
-    Store, StoreError,
+    AuditLimits, ClaimRequest, Claimed, Fenced, Finish, HoldSubject, IfFailed, NewHold, NewMessage, PutOn, Settled,
+    StartTurn, Store, StoreError,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tokio::sync::Mutex;
@@ -80,7 +80,8 @@ async fn work(store: &Store, me: &WorkerId, count: usize, begun: &Mutex<Vec<Stri
             Ok(Fenced::LeaseLost) | Err(StoreError::KeptBack(_)) => break,
             Err(error) => panic!("{error}"),
         }
-        let finish = Finish { conversation, epoch, message: message.id, turn: Some(turn), end: silent() };
+        let if_failed = IfFailed::default();
+        let finish = Finish { conversation, epoch, message: message.id, turn: Some(turn), end: silent(), if_failed };
         if done(store.finish(finish).await.unwrap()).released {
             return true;
         }

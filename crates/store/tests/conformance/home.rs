@@ -9,8 +9,8 @@ use broca_core::{
 };
 use broca_servers::Postgres;
 use broca_store::{
-    Accepted, Backend, ClaimRequest, Claimed, Delivery, Dispatch, End, Fenced, Finish, Finished, Lease, NewMessage,
-    NewResponse, StartTurn, Store, StoreOptions,
+    Accepted, Backend, ClaimRequest, Claimed, Delivery, Dispatch, End, Fenced, Finish, Finished, IfFailed, Lease,
+    NewMessage, NewResponse, StartTurn, Store, StoreOptions,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
@@ -92,7 +92,7 @@ impl Home {
     pub(crate) async fn accept(&self, message: NewMessage) -> (MessageId, ConversationId) {
         match self.store.ingest(message).await.unwrap() {
             Accepted::New { message, conversation, .. } => (message, conversation),
-            Accepted::Duplicate { message } => panic!("{message} was accepted before"),
+            other => panic!("not let in anew: {other:?}"),
         }
     }
 
@@ -164,6 +164,7 @@ pub(crate) fn says(person: &str, text: &str) -> NewMessage {
         agent: "default".to_owned(),
         scope: Scope::Profile,
         trace: TraceParent::random(),
+        admission: broca_store::Admission::Open,
     }
 }
 
@@ -190,7 +191,8 @@ pub(crate) fn start_of(lease: &Lease, turn: TurnId, worker: &WorkerId) -> StartT
 
 /// The end of the first pending message.
 pub(crate) fn ends(lease: &Lease, turn: Option<TurnId>, end: End) -> Finish {
-    Finish { conversation: lease.conversation, epoch: lease.epoch, message: lease.pending[0].id, turn, end }
+    let (conversation, epoch, message) = (lease.conversation, lease.epoch, lease.pending[0].id);
+    Finish { conversation, epoch, message, turn, end, if_failed: IfFailed::default() }
 }
 
 pub(crate) fn answered(lease: &Lease, turn: TurnId, response: ResponseId, text: &str) -> Finish {

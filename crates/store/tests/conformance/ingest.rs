@@ -52,7 +52,7 @@ async fn two_processes_accept_the_same_events_once(home: Home) {
         assert!(new(one) != new(two), "{one:?} and {two:?}");
         let ids = [one, two].map(|answer| match answer {
             Ok(Accepted::New { message, .. } | Accepted::Duplicate { message }) => *message,
-            Err(error) => panic!("{error}"),
+            other => panic!("{other:?}"),
         });
         assert_eq!(ids[0], ids[1]);
     }

@@ -1,7 +1,9 @@
 //! One suite, run on a real SQLite file and on a real PostgreSQL.
 
+mod access;
 mod audit;
 mod audit_log;
+mod backlog;
 mod bursts;
 mod cancel;
 mod claim;
@@ -17,6 +19,8 @@ mod holds_in_order;
 mod home;
 mod ingest;
 mod journey;
+mod live;
+mod notices;
 mod outage;
 mod pacing;
 mod people;

@@ -39,6 +39,7 @@ fn parks(lease: &Lease, what_for: Parked, delay: Duration) -> Park {
         what_for,
         until: Timestamp::default(),
         delay,
+        seen: None,
         why: Failure::new(FailureClass::Misconfigured, "no such agent"),
     }
 }

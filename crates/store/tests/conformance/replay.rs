@@ -65,7 +65,7 @@ pub(crate) fn item(letter: &Letter) -> NewPlanItem {
 }
 
 pub(crate) async fn plan(store: &Store, items: Vec<NewPlanItem>) -> PlanId {
-    let plan = NewPlan { actor: ME.to_owned(), asked: json!({"ids": items.len()}), life: TTL, items };
+    let plan = NewPlan { actor: ME.to_owned(), asked: json!({"ids": items.len()}), life: TTL, act: None, items };
     store.make_plan(plan).await.unwrap()
 }
 

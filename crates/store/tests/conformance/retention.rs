@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use broca_core::{MessageId, ResponseId, WorkerId};
+use broca_core::{MessageId, ResponseId, TurnId, TurnState, WorkerId};
 use broca_store::{
-    Accepted, AuditLimits, ClosedLetters, DeliveryEnd, FinishDelivery, LetterFilter, NewPlan, NewPlanItem, Removed,
-    RetentionPolicy, Stage, Store,
+    Accepted, AuditLimits, ClosedLetters, DeliveryEnd, FinishDelivery, LetterFilter, MessageEnd, NewMessage, NewPlan,
+    NewPlanItem, Removed, RetentionPolicy, Stage, Store,
 };
 
 use crate::{
+    bursts::{accept, end_of, ended, joint_of},
     home::{Home, done, ends, failed, failure, says, silent, worker},
     on_both,
 };
@@ -21,6 +22,8 @@ on_both!(
     an_answer_that_is_open_keeps_its_message,
     a_removed_event_is_still_known,
     the_oldest_go_first,
+    a_turn_of_several_goes_with_the_last_of_them,
+    the_walk_ends_where_messages_are_too_young,
     old_steps_and_records_go,
     a_walk_goes_on_behind_its_cursor,
     nothing_that_names_a_message_is_left_out,
@@ -113,8 +116,12 @@ async fn fail(home: &Home, person: &str, worker: &WorkerId) -> MessageId {
 }
 
 async fn finish(home: &Home, person: &str) -> MessageId {
+    finish_as(home, person, MessageId::new()).await
+}
+
+async fn finish_as(home: &Home, person: &str, id: MessageId) -> MessageId {
     let worker = worker("finishes");
-    let (message, _) = home.accept(says(person, "hello")).await;
+    let (message, _) = home.accept(NewMessage { id, ..says(person, "hello") }).await;
     let lease = home.hold(message, &worker).await;
     let turn = home.start(&lease, &worker).await;
     done(home.store.finish(ends(&lease, Some(turn), silent())).await.unwrap());
@@ -203,7 +210,8 @@ async fn an_open_plan_keeps_what_it_names(home: Home) {
     let message = finish(&home, "ann").await;
     publish(&home).await;
     let item = NewPlanItem { message, response: None, stage: Stage::Turn, replays: 0, text: Some("else".into()) };
-    let plan = NewPlan { actor: "test".into(), asked: serde_json::Value::Null, life: DAY, items: vec![item] };
+    let asked = serde_json::Value::Null;
+    let plan = NewPlan { actor: "test".into(), asked, life: DAY, act: None, items: vec![item] };
     home.store.make_plan(plan).await.unwrap();
     assert_eq!(retain(&home.store, &policy()).await.messages, 0);
     let_pass(&home, 2).await;
@@ -234,7 +242,7 @@ async fn a_removed_event_is_still_known(home: Home) {
     publish(&home).await;
     let keeps = RetentionPolicy { dedupe: DAY, ..policy() };
     assert_eq!(retain(&home.store, &keeps).await.messages, 1);
-    let again = broca_store::NewMessage { id: MessageId::new(), ..message };
+    let again = NewMessage { id: MessageId::new(), ..message };
     let Accepted::Duplicate { message } = home.store.ingest(again.clone()).await.unwrap() else {
         panic!("its platform may repeat it");
     };
@@ -259,6 +267,26 @@ async fn the_oldest_go_first(home: Home) {
     }
     assert!(retain(&home.store, &trims).await.is_nothing());
     assert!(home.store.oldest_message().await.unwrap().is_some());
+}
+
+/// The ids say where the walk ends, the rows' own times what goes.
+async fn the_walk_ends_where_messages_are_too_young(home: Home) {
+    let now = home.store.now().await.unwrap().micros();
+    let days_ago = |days: i64| MessageId::floor_of(broca_core::Timestamp(now - days * 86_400_000_000));
+    let (old, late) = (finish_as(&home, "ann", days_ago(20)).await, finish_as(&home, "ben", days_ago(10)).await);
+    publish(&home).await;
+    let_pass(&home, 8).await;
+    // It was accepted long ago, and ended just now.
+    home.sql(&format!("UPDATE messages SET finished_at = {now} WHERE id = {}", home.id(late.0))).await;
+    let young = finish(&home, "cem").await;
+    publish(&home).await;
+    let week = RetentionPolicy { messages: Some(7 * DAY), ..policy() };
+    let cuts = home.store.retention_cuts(&week).await.unwrap();
+    assert_eq!(home.store.retention_choose(&cuts, None, 9).await.unwrap().going, [old]);
+    assert_eq!(retain(&home.store, &week).await.messages, 1);
+    for (message, stays) in [(old, false), (late, true), (young, true)] {
+        assert_eq!(home.store.message(message).await.unwrap().is_some(), stays);
+    }
 }
 
 async fn old_steps_and_records_go(home: Home) {
@@ -296,22 +324,50 @@ async fn a_walk_goes_on_behind_its_cursor(home: Home) {
     assert_eq!(both.0.unwrap().messages + both.1.unwrap().messages, 3);
 }
 
+async fn a_turn_of_several_goes_with_the_last_of_them(home: Home) {
+    let messages = accept(&home, "alice", 3).await;
+    let lease = home.hold(messages[0], &worker("w")).await;
+    let turn = TurnId::new();
+    home.store.start_joint(joint_of(&lease, turn, &messages)).await.unwrap();
+    let ends = messages.iter().map(|message| (*message, MessageEnd::Answered)).collect();
+    ended(home.store.end_turn(end_of(&lease, turn, TurnState::Answered, ends)).await.unwrap());
+    publish(&home).await;
+    let_pass(&home, 1).await;
+    let cuts = home.store.retention_cuts(&policy()).await.unwrap();
+    for stay in (0..3).rev() {
+        let going = &messages[..3 - stay];
+        home.store.retention_remove(&cuts, going).await.unwrap();
+        sound(&home).await;
+        let left = i64::try_from(stay).unwrap();
+        assert_eq!(home.number("SELECT count(*) FROM turn_messages").await, left);
+        assert_eq!(home.number("SELECT count(*) FROM turns").await, left.min(1));
+        for message in &messages[going.len()..] {
+            let record = home.store.message(*message).await.unwrap().unwrap();
+            assert_eq!(record.turns.iter().map(|turn| turn.id).collect::<Vec<_>>(), [turn]);
+        }
+    }
+}
+
 /// A table that names messages, answers or people, and that nobody removes with them, would keep what should be gone.
 async fn nothing_that_names_a_message_is_left_out(home: Home) {
     const COLUMNS: &str = "'message_id', 'response_id', 'subject_id', 'profile_id', 'user_id', 'platform_user_id'";
     // Where each goes: with its message (`retention/hanging.rs`), or with its person (`forget/`).
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 16] = [
+        "access_counters",
         "deliveries",
         "dead_targets",
         "events",
         "letters_closed",
         "messages",
         "outbox",
+        "pairings",
         "past_messages",
         "profiles",
         "replay_items",
         "replays",
         "responses",
+        "stops",
+        "turn_messages",
         "turns",
     ];
     let known: Vec<String> = KNOWN.iter().map(|table| format!("'{table}'")).collect();

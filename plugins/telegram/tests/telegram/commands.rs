@@ -80,6 +80,8 @@ async fn a_stranger_may_ask_for_their_id_and_nothing_else() {
     let scene = Scene::new(json!({"require_owner": true, "owner_id": ALICE})).await;
     assert_eq!(scene.asked(in_private(BOB, "/whoami")).await, "Your id: 8\nThis chat: 8");
     assert!(scene.asked(in_private(BOB, "/status")).await.contains("serves its owner alone"));
+    let owner = "Your id: 7\nThis chat: 7\nYou are this bot's owner.";
+    assert_eq!(scene.asked(in_private(ALICE, "/whoami")).await, owner);
     scene.running.stop().await.unwrap();
 }
 

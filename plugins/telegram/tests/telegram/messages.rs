@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use broca_core::{Claim, access::Reason};
 use broca_rehearsal::pipeline::{Hosted, MemoryPipeline};
 use broca_rehearsal::telegram::{BOT_ID, BOT_NAME, Said, ScriptedTelegram, TelegramScript, in_group, in_private};
 use serde_json::{Value, json};
@@ -136,7 +137,12 @@ async fn strangers_are_told_once_and_the_owner_is_served() {
         let running = Hosted::start(plugin(&telegram.url(), more), &pipeline);
         assert!(telegram.wait_for_confirmation(DEADLINE).await);
         running.stop().await.unwrap();
-        assert_eq!(pipeline.seen().texts(), ["hello"]);
+        let seen = pipeline.seen();
+        assert_eq!(seen.texts(), ["hello"]);
+        assert_eq!(seen.accepted[0].incoming.claim, Some(Claim::Owner));
+        // What strangers write is reported, too: the core says why it is not passed on.
+        let reasons: Vec<_> = seen.suppressed.iter().map(|(incoming, reason)| (incoming.claim, *reason)).collect();
+        assert_eq!(reasons, [(Some(Claim::Stranger), Reason::NotOwner); 3]);
         let log = telegram.log();
         assert_eq!(log.len(), 1, "{log:?}");
         assert!(log[0].chat_id == BOB && log[0].text.contains("serves its owner alone"), "{log:?}");

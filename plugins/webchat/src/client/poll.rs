@@ -16,7 +16,7 @@ use broca_plugin::{Context, IngestError, PluginError, PluginState};
 use super::{
     bridge::{Bridge, CallError, PAGE},
     entry::Entry,
-    recover,
+    recover::Recovery,
 };
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -48,7 +48,8 @@ pub(super) async fn run(bridge: &Bridge, ctx: Context, every: Duration, since: D
     let shutdown = ctx.shutdown.clone();
     let mut said = PluginState::Connecting;
     let mut inbox = Inbox { ctx, waiting: VecDeque::new(), taken: HashSet::new(), order: VecDeque::new() };
-    let mut recovery = bridge.has_admin_key();
+    let mut recovery = Recovery::default();
+    recovery.want(bridge);
     let mut pause = FIRST_PAUSE;
     while !shutdown.is_cancelled() {
         let (state, wait) = match inbox.round(bridge, &mut recovery, since).await {
@@ -76,20 +77,21 @@ pub(super) async fn run(bridge: &Bridge, ctx: Context, every: Duration, since: D
 }
 
 impl Inbox {
-    async fn round(&mut self, bridge: &Bridge, recovery: &mut bool, since: Duration) -> Result<(), Trouble> {
+    async fn round(&mut self, bridge: &Bridge, recovery: &mut Recovery, since: Duration) -> Result<(), Trouble> {
         self.store().await?;
         // Asks for a message that there is not: the road to the rows is open, or it is not.
         let asked = self.ctx.status(MessageId::new()).await;
         asked.map_err(|error| Trouble::Pipeline(error.to_string()))?;
-        if *recovery {
-            recover::recover(bridge, self, since).await?;
-            *recovery = false;
-        }
+        // Older messages before newer ones. Where the bridge does not show its sessions, messages come in all the same.
+        let recovered = match recovery.go_on(bridge, self, since).await {
+            Err(trouble @ (Trouble::Pipeline(_) | Trouble::Bridge(CallError::NotReached(_)))) => return Err(trouble),
+            recovered => recovered,
+        };
         let fetched = self.fetch(bridge).await;
         if matches!(&fetched, Err(Trouble::Bridge(error)) if error.may_be_done()) {
-            *recovery = bridge.has_admin_key();
+            recovery.want(bridge);
         }
-        fetched
+        fetched.and(recovered)
     }
 
     /// A bridge that hands out a message once always gives the next ones at offset 0. One that hands it out until it is

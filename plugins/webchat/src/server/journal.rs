@@ -71,14 +71,23 @@ fn read(path: &Path, book: &mut Book) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    for (at, line) in BufReader::new(file).split(b'\n').enumerate() {
+    let mut lines = BufReader::new(file).split(b'\n').enumerate().peekable();
+    let mut is_damaged = false;
+    while let Some((at, line)) = lines.next() {
         match serde_json::from_slice(&line?) {
             Ok(change) => book.apply(change),
             // The last line of a process that was killed; nobody was told of it.
+            Err(_) if lines.peek().is_none() => tracing::info!(path = %path.display(), "half a last line is left out"),
             Err(error) => {
-                tracing::warn!(path = %path.display(), line = at + 1, %error, "a line that cannot be read is left out")
+                is_damaged = true;
+                tracing::error!(path = %path.display(), line = at + 1, %error, "a line cannot be read and is left out");
             }
         }
+    }
+    if is_damaged {
+        let kept = beside(path, "damaged");
+        std::fs::copy(path, &kept)?;
+        tracing::error!(kept = %kept.display(), "the file of chats was damaged; it is kept as it was");
     }
     Ok(())
 }
@@ -165,5 +174,59 @@ impl Writer {
         self.file.sync_data()?;
         self.bytes += bytes.len() as u64;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use broca_core::Timestamp;
+
+    use super::*;
+
+    fn session(name: &str) -> Change {
+        Change::Session { session: name.into(), uid: "u".into(), address: "::1".into(), at: Timestamp(1) }
+    }
+
+    async fn written(lines: &Lines, change: Option<Change>) -> bool {
+        let (done, synced) = oneshot::channel();
+        lines.send(Line { change, done: Some(done) }).unwrap();
+        synced.await.unwrap()
+    }
+
+    /// What a full disk does: a write fails, and what it would have written is still owed.
+    #[tokio::test]
+    async fn after_a_write_that_failed_everything_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chats.jsonl");
+        let (book, mut writer) = open(&path, 100).unwrap();
+        // Opened to be read, it cannot be written.
+        writer.file = File::open(&path).unwrap();
+        let book = Arc::new(Mutex::new(book));
+        let snapshot = book.clone();
+        let lines = writer.start(Arc::new(move || snapshot.lock().unwrap().changes())).unwrap();
+        book.lock().unwrap().apply(session("session_one"));
+        assert!(!written(&lines, Some(session("session_one"))).await, "nobody is told that it is kept");
+        assert!(written(&lines, None).await, "asked again, it is");
+        book.lock().unwrap().apply(session("session_two"));
+        assert!(written(&lines, Some(session("session_two"))).await);
+        let mut again = Book::new(100);
+        read(&path, &mut again).unwrap();
+        assert_eq!(again.sessions.len(), 2);
+    }
+
+    #[test]
+    fn a_damaged_file_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chats.jsonl");
+        let good = serde_json::to_string(&session("session_one")).unwrap();
+        std::fs::write(&path, format!("{good}\nnonsense\n{}\n{{\"t\":\"sess", good.replace("one", "two"))).unwrap();
+        let (book, writer) = open(&path, 100).unwrap();
+        assert_eq!(book.sessions.len(), 2);
+        assert!(matches!(open(&path, 100), Err(JournalError::Taken(_))));
+        drop(writer);
+        assert!(std::fs::read_to_string(folder.path().join("chats.jsonl.damaged")).unwrap().contains("nonsense"));
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("nonsense"));
     }
 }

@@ -44,6 +44,34 @@ async fn a_wrong_admin_key_costs_the_recovery_alone() {
 }
 
 #[tokio::test]
+async fn a_bridge_that_shows_no_sessions_still_has_messages() {
+    let mut scene = Scene::set(json!({})).await;
+    for _ in 0..50 {
+        scene.bridge.fails("sessions", Fault::Status(500));
+    }
+    scene.bridge.says(SESSION, UID, "hello");
+    scene.run();
+    scene.until_accepted(1).await;
+    scene.pipeline.until(|seen| seen.states.iter().any(degraded)).await;
+}
+
+/// Sessions are read as the admin's limit allows, and nobody waits for that.
+#[tokio::test]
+async fn a_limit_on_what_admins_ask_holds_up_nobody() {
+    let mut scene = Scene::set(json!({})).await;
+    for number in 0..3 {
+        scene.bridge.says(&format!("session_number_{number}"), UID, &format!("fetched by a dead process {number}"));
+        scene.bridge.books().messages[number].4 = true;
+        scene.bridge.fails("session_messages", Fault::Limited(1));
+    }
+    scene.bridge.says(SESSION, UID, "new");
+    scene.run();
+    assert_eq!(scene.until_accepted(1).await, ["new"], "the limit came first");
+    let all = scene.until_accepted(4).await;
+    assert_eq!(all.iter().filter(|text| text.starts_with("fetched by a dead process")).count(), 3, "{all:?}");
+}
+
+#[tokio::test]
 async fn limits_are_kept() {
     let scene = Scene::start().await;
     scene.pipeline.until(|seen| seen.states.contains(&PluginState::Connected)).await;

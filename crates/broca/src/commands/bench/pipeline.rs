@@ -9,6 +9,7 @@ use broca_pipeline::{
     deliver::DeliveryOptions,
     plugin::{self, PluginDeps},
 };
+use broca_plugin::{Blueprint, Plugin, SettingsSchema};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -110,14 +111,20 @@ impl Hosted {
 }
 
 fn host(app: &App, stage: &Stage, plugin: LoadPlugin) -> Result<Hosted, Failure> {
+    let plugin: Arc<dyn Plugin> = Arc::new(plugin);
+    let (manifest, schema) = (plugin.manifest(), SettingsSchema::none());
+    let blueprint = Blueprint::with_schema(manifest, schema, move |_| Ok(plugin.clone()));
     let deps = PluginDeps {
         store: stage.store.clone(),
         bus: stage.bus.clone(),
-        plugin: Arc::new(plugin),
+        blueprint,
+        settings: serde_json::json!({}),
         instance: instance()?,
         routes: app.routes(),
         limits: app.config.settings.limits,
+        access: app.access_options(&instance()?),
         options: DeliveryOptions { slots: 4_000, ..app.delivery_options() },
+        events: app.event_options(),
     };
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(plugin::run(deps, shutdown.clone()));

@@ -1,14 +1,18 @@
 //! Who works, and what keeps messages waiting, for people.
 
 use broca_core::{Timestamp, breaker::BreakerState};
-use broca_store::{Endpoint, Pace, ParkedCount, WorkerRow};
+use broca_store::{Endpoint, Pace, PacedPlan, ParkedCount, WorkerRow};
 
 use super::age;
 use crate::output::table;
 
 /// A table each of what there is; nothing of what there is not.
 pub(super) fn text(pace: &Pace) -> String {
-    [workers(pace), endpoints(pace), waiting(pace), slots(pace)].into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+    [workers(pace), endpoints(pace), waiting(pace), slots(pace), plans(pace)]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }
 
 fn workers(pace: &Pace) -> Option<String> {
@@ -66,6 +70,11 @@ fn waiting(pace: &Pace) -> Option<String> {
 fn slots(pace: &Pace) -> Option<String> {
     let row = |(agent, turns): &(String, i64)| [agent.clone(), turns.to_string()];
     some_table(["limited agent", "turns under way"], pace.turn_slots.iter().map(row))
+}
+
+fn plans(pace: &Pace) -> Option<String> {
+    let row = |plan: &PacedPlan| [plan.plan.to_string(), plan.waiting.to_string(), soon(pace, plan.until)];
+    some_table(["backlog plan", "conversations left", "done"], pace.paced.iter().map(row))
 }
 
 fn some_table<const N: usize>(header: [&str; N], rows: impl ExactSizeIterator<Item = [String; N]>) -> Option<String> {
