@@ -73,7 +73,7 @@ impl From<BusError> for OperationError {
             BusError::Unauthorised { .. } => Code::Unauthorised,
             BusError::Options(_) => Code::Usage,
             BusError::MissingConsumer { .. } => Code::NotFound,
-            BusError::WrongConsumer { .. } => Code::Conflict,
+            BusError::WrongConsumer { .. } | BusError::Changed { .. } => Code::Conflict,
             error if error.is_transient() => Code::Unavailable,
             _ => Code::Failure,
         };

@@ -51,7 +51,9 @@ pub(crate) fn built() -> Command {
 /// Every command that does something, the hidden ones left out.
 fn collect(command: &Command, path: &mut Vec<String>, found: &mut Vec<Value>) {
     let below = || command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
-    if below().next().is_none() && !path.is_empty() {
+    // A group that does something by itself is a command, too.
+    let acts = below().next().is_none() || !command.is_subcommand_required_set();
+    if acts && !path.is_empty() {
         found.push(described(command, path));
     }
     for sub in below() {
