@@ -124,6 +124,7 @@ fn host(app: &App, stage: &Stage, plugin: LoadPlugin) -> Result<Hosted, Failure>
         limits: app.config.settings.limits,
         options: DeliveryOptions { slots: 4_000, ..app.delivery_options() },
         events: app.event_options(),
+        settled: CancellationToken::new(),
     };
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(plugin::run(deps, shutdown.clone()));
