@@ -150,6 +150,7 @@ async fn host(rig: &Rig, instance: &str, wants: Vec<Listen>, shutdown: &Cancella
         options: DeliveryOptions::default(),
         events: EventOptions::default(),
         access: broca_pipeline::admission::AccessOptions::default(),
+        settled: CancellationToken::new(),
     };
     tokio::spawn(broca_pipeline::plugin::run(deps, shutdown.clone()));
     plugin

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use broca_bus::{Bus, Consumer};
 use broca_core::{EventType, Instance, Limits, WorkerId, route::Routes, subject};
-use broca_plugin::{Blueprint, Context, HostError, Plugin};
+use broca_plugin::{Blueprint, Context, HostError, Plugin, PluginState};
 use broca_store::Store;
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,6 +40,8 @@ pub struct PluginDeps {
     pub access: AccessOptions,
     pub options: DeliveryOptions,
     pub events: EventOptions,
+    /// Cancelled once the plugin has said how it stands: it talks to its platform, waits for its account, or fails.
+    pub settled: CancellationToken,
 }
 
 /// How long a plugin may take to return once told to stop.
@@ -55,12 +57,19 @@ const ACCOUNT_TTL: Duration = Duration::from_secs(15);
 /// # Errors
 /// When it cannot begin (no such consumer, no database, unfit settings), or when the plugin cannot go on.
 pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), PipelineError> {
-    let PluginDeps { store, bus, blueprint, settings, instance, routes, limits, access, options, events } = deps;
+    let PluginDeps { store, bus, blueprint, settings, instance, routes, limits, access, options, events, settled } =
+        deps;
     store.check_migrated().await?;
     let platform = blueprint.manifest().platform.clone();
     meter::plugin_begins(&instance, &platform, options.slots);
     let events = Events::start(&bus, events);
     let states = Arc::new(States::new(instance.clone(), platform.clone(), events.clone()));
+    let mut standing = states.watch();
+    tokio::spawn(async move {
+        if standing.wait_for(|state| *state != PluginState::Connecting).await.is_ok() {
+            settled.cancel();
+        }
+    });
     let process = WorkerId::unique(&subject::outgoing_consumer(&instance));
     let began = LiveSettings::begin((&bus, &store), &instance, process, (blueprint, settings), states.clone()).await;
     let (mut live, mut plugin) = began?;

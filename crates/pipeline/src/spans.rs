@@ -170,12 +170,12 @@ impl Turn {
         self.tell(failure, Some(attempt));
     }
 
-    pub(crate) fn is_stopped(self) {
+    pub(crate) fn stops(self) {
         self.tell(Some("stopped".to_owned()), None);
     }
 
     /// The lease was lost, or the process stops: the turn goes on without us.
-    pub(crate) fn is_left(self) {
+    pub(crate) fn leaves(self) {
         self.tell(Some("left".to_owned()), None);
     }
 

@@ -111,19 +111,19 @@ pub(crate) async fn run(
         Came::Stopped(came) => {
             point(CrashPoint::Stopped);
             measured.ends_stopped();
-            span.is_stopped();
+            span.stops();
             pass.is_stopped().await;
             Ended::Stopped { turn, came }
         }
         Came::Lost => {
             measured.loses_its_lease();
-            span.is_left();
+            span.leaves();
             pass.is_left().await;
             Ended::LeaseLost
         }
         Came::ShutDown => {
             measured.goes_on_elsewhere();
-            span.is_left();
+            span.leaves();
             pass.is_left().await;
             Ended::ShutDown
         }

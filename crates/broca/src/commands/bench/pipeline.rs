@@ -125,6 +125,7 @@ fn host(app: &App, stage: &Stage, plugin: LoadPlugin) -> Result<Hosted, Failure>
         access: app.access_options(&instance()?),
         options: DeliveryOptions { slots: 4_000, ..app.delivery_options() },
         events: app.event_options(),
+        settled: CancellationToken::new(),
     };
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(plugin::run(deps, shutdown.clone()));

@@ -48,26 +48,25 @@ fn reference(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn json(text: &String) -> Value {
+fn json(text: &str) -> Value {
     let json = serde_json::from_str::<serde_json::Value>(text).ok();
-    json.and_then(|json| Value::serialize(json).ok()).unwrap_or_else(|| Value::from(text.clone()))
+    json.and_then(|json| Value::serialize(json).ok()).unwrap_or_else(|| Value::from(text))
 }
 
 impl Args {
     /// The instance's settings.
     pub(crate) fn flags(&self) -> Vec<Flag> {
-        let text = |value: &String| Value::from(value.clone());
-        let table = |pairs: &[(String, String)], value: fn(&String) -> Value| {
+        let table = |pairs: &[(String, String)], value: fn(&str) -> Value| {
             let values: Dict = pairs.iter().map(|(key, text)| (key.clone(), value(text))).collect();
             (!values.is_empty()).then(|| Value::from(values))
         };
         let settings = [
-            ("--", "command", Some(Value::from(self.command.iter().map(text).collect::<Vec<_>>()))),
-            ("--platform", "platform", self.platform.as_ref().map(text)),
+            ("--", "command", Some(Value::from(self.command.clone()))),
+            ("--platform", "platform", self.platform.clone().map(Value::from)),
             ("--folder", "folder", self.folder.as_ref().map(|folder| Value::from(folder.display().to_string()))),
-            ("--env", "env", table(&self.env, |value| Value::from(value.clone()))),
+            ("--env", "env", table(&self.env, |value| Value::from(value))),
             ("--option", "options", table(&self.options, json)),
-            ("--secret", "secrets", table(&self.secrets, |value| Value::from(value.clone()))),
+            ("--secret", "secrets", table(&self.secrets, |value| Value::from(value))),
         ];
         let plugin = [("broca plugin exec", "plugin", Some(Value::from(EXEC)))];
         let prefix = format!("plugins.{}", self.instance);

@@ -12,6 +12,8 @@ use broca_pipeline::{
     plugin::{self, PluginDeps},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::nats::ensure_consumer;
 use crate::{
     app::App, config::Flag, failure::Failure, monitoring::Monitor, supervisor::announce_ready, traces::Traces,
@@ -110,6 +112,7 @@ async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
     store.check_migrated().await?;
     let bus = app.bus(instance.as_str()).await?;
     monitor.works_with(&store, &bus);
+    let settled = CancellationToken::new();
     let deps = PluginDeps {
         store,
         bus,
@@ -121,8 +124,13 @@ async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
         access: app.access_options(instance),
         options: app.delivery_options(),
         events: app.event_options(),
+        settled: settled.clone(),
     };
-    announce_ready(monitor.address);
+    let metrics = monitor.address;
+    tokio::spawn(async move {
+        settled.cancelled().await;
+        announce_ready(metrics);
+    });
     match plugin::run(deps, app.shutdown.begin.clone()).await {
         Err(PipelineError::Settings(error)) => Err(app.config.unfit_plugin(instance, &error)),
         ended => Ok(ended?),
