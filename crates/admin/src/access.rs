@@ -59,13 +59,31 @@ pub async fn list(store: &Store, kind: Option<RuleKind>, over: bool) -> Result<V
     Ok(rules)
 }
 
-/// Takes back one rule by its id, or all rules about somebody; of one kind, or of any. Says how many.
-pub async fn remove(store: &Store, name: &str, kind: Option<RuleKind>, actor: &str) -> Result<u64, AccessError> {
-    let removed = match name.parse::<RuleId>() {
-        Ok(id) => store.remove_access_rules(Some(id), None, kind, actor).await?,
-        Err(_) => store.remove_access_rules(None, Some(name.parse()?), kind, actor).await?,
-    };
-    if removed == 0 { Err(AccessError::NoRule(name.to_owned())) } else { Ok(removed) }
+/// The rules in force that have one of these ids or are about one of these people; of one kind, or of any. Each id and
+/// each person must have one.
+pub async fn named(
+    store: &Store,
+    ids: &[RuleId],
+    who: &[Who],
+    kind: Option<RuleKind>,
+) -> Result<Vec<AccessRule>, AccessError> {
+    let rules = list(store, kind, false).await?;
+    if let Some(id) = ids.iter().find(|id| rules.iter().all(|rule| rule.id != **id)) {
+        return Err(AccessError::NoRule(id.to_string()));
+    }
+    if let Some(who) = who.iter().find(|who| rules.iter().all(|rule| rule.who != **who)) {
+        return Err(AccessError::NoRule(who.to_string()));
+    }
+    Ok(rules.into_iter().filter(|rule| ids.contains(&rule.id) || who.contains(&rule.who)).collect())
+}
+
+/// Takes rules back. Says how many of them were still in force.
+pub async fn remove(store: &Store, rules: &[AccessRule], actor: &str) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    for rule in rules {
+        removed += store.remove_access_rules(Some(rule.id), None, None, actor).await?;
+    }
+    Ok(removed)
 }
 
 /// One entry of the original's ignore list. Its key is the id, or the name while the id was not known.
@@ -146,7 +164,7 @@ pub async fn pairings(store: &Store, over: bool) -> Result<Vec<Pairing>, StoreEr
     if over { store.pairings(SHOWN).await } else { store.open_pairings().await }
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Approved {
     pub pairing: Pairing,
     /// What became of the message that the code was asked for with, where it was to be let in.
@@ -164,8 +182,7 @@ pub async fn approve(
 ) -> Result<Approved, AccessError> {
     let code = typed_code(code);
     let (was, pairing) = store.approve_pairing(&code, actor).await?.ok_or(AccessError::NoCode(code))?;
-    // Whoever was cut off after the approval lets the message in by asking again.
-    if was != PairingState::Open && !(let_in && was == PairingState::Approved) {
+    if !may_be_approved(was, let_in) {
         return Err(AccessError::NotOpen(Box::new(pairing)));
     }
     if !let_in {
@@ -178,14 +195,36 @@ pub async fn approve(
     Ok(Approved { pairing, let_in: Some(report) })
 }
 
+/// Whoever was cut off after the approval lets the message in by asking again.
+fn may_be_approved(state: PairingState, let_in: bool) -> bool {
+    state == PairingState::Open || let_in && state == PairingState::Approved
+}
+
+fn may_be_revoked(state: PairingState) -> bool {
+    matches!(state, PairingState::Open | PairingState::Approved)
+}
+
+/// The code that an approval would be of.
+pub async fn approvable(store: &Store, code: &str, let_in: bool) -> Result<Pairing, AccessError> {
+    in_state(store, code, |state| may_be_approved(state, let_in)).await
+}
+
+/// The code that would be taken back.
+pub async fn revocable(store: &Store, code: &str) -> Result<Pairing, AccessError> {
+    in_state(store, code, may_be_revoked).await
+}
+
+async fn in_state(store: &Store, code: &str, fits: impl Fn(PairingState) -> bool) -> Result<Pairing, AccessError> {
+    let code = typed_code(code);
+    let pairing = store.pairing(&code).await?.ok_or(AccessError::NoCode(code))?;
+    if fits(pairing.state) { Ok(pairing) } else { Err(AccessError::NotOpen(Box::new(pairing))) }
+}
+
 /// Takes a code back, and the rule that it became.
 pub async fn revoke(store: &Store, code: &str, actor: &str) -> Result<Pairing, AccessError> {
     let code = typed_code(code);
     let (was, pairing) = store.revoke_pairing(&code, actor).await?.ok_or(AccessError::NoCode(code))?;
-    match was {
-        PairingState::Open | PairingState::Approved => Ok(pairing),
-        PairingState::Expired | PairingState::Revoked => Err(AccessError::NotOpen(Box::new(pairing))),
-    }
+    if may_be_revoked(was) { Ok(pairing) } else { Err(AccessError::NotOpen(Box::new(pairing))) }
 }
 
 #[cfg(test)]

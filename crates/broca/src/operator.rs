@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use broca_admin::{
+    access::AccessError,
     dead_letters::PurgeError,
     holds::HoldError,
     journey::ShowError,
@@ -96,7 +97,7 @@ macro_rules! fails_as_an_operation {
     )*};
 }
 
-fails_as_an_operation!(StoreError, BusError, StatusError, PurgeError, ShowError, ReplayError, HoldError);
+fails_as_an_operation!(StoreError, BusError, StatusError, PurgeError, ShowError, ReplayError, HoldError, AccessError);
 
 impl From<Failure> for OperationError {
     fn from(failure: Failure) -> Self {

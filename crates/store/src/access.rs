@@ -53,7 +53,7 @@ pub struct NewRule {
 }
 
 /// A rule as it stands in the database.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct AccessRule {
     pub id: RuleId,
     pub kind: RuleKind,
@@ -89,7 +89,7 @@ pub struct AccessCopy {
 }
 
 /// What became of a change of who is active.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Activation {
     pub user_id: UserId,
     pub is_active: bool,

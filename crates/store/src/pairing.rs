@@ -41,7 +41,7 @@ impl Default for PairingTerms {
 }
 
 /// Where a code is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PairingState {
     Open,
@@ -50,7 +50,7 @@ pub enum PairingState {
     Revoked,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Pairing {
     #[serde(skip)]
     pub(crate) id: Uuid,
@@ -280,6 +280,12 @@ impl Store {
     /// Takes an open or approved code back, and with it the rule that it became.
     pub async fn revoke_pairing(&self, code: &str, actor: &str) -> Result<Changed, StoreError> {
         self.once::<Decide>(Word { code: code.to_owned(), approve: false, actor: actor.to_owned() }).await
+    }
+
+    /// A code, whatever became of it.
+    pub async fn pairing(&self, code: &str) -> Result<Option<Pairing>, StoreError> {
+        let now = self.now().await?.micros();
+        fetch!(self, fetch_optional, Row, BY_CODE, code)?.map(|row| row.pairing(now)).transpose()
     }
 
     /// The codes that wait for an operator, oldest first.

@@ -20,7 +20,7 @@ pub struct PersonChange {
     pub preferences: Option<Value>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct PersonSettings {
     pub user_id: UserId,
     pub custom_instructions: Option<String>,

@@ -54,6 +54,7 @@ impl Prepared {
         let history = store.history("demo", "ann", 1).await.expect("the store answers");
         let answered = history[0].message.to_string();
         json(&rig, &["hold", "add", "--agent", "default", "--reason", "for the test"]);
+        json(&rig, &["ignore", "add", "demo/mallory", "--reason", "for the test"]);
         Self { rig, answered, failed }
     }
 

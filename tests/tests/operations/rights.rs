@@ -21,6 +21,11 @@ fn would_work(prepared: &Prepared, name: &str) -> Value {
         }
         "token.add" => json!({"name": "more", "access": "admin"}),
         "users.update" => json!({"who": "demo/ann", "display_name": "Anna"}),
+        "users.activate" | "users.deactivate" => json!({"who": "demo/ann"}),
+        "users.set" => json!({"who": "demo/ann", "instructions": "be brief"}),
+        "access.allow" | "access.deny" | "access.admin" | "ignore.add" => json!({"who": "demo/ann"}),
+        "access.remove" | "ignore.remove" => json!({"who": ["demo/mallory"]}),
+        "pairing.approve" | "pairing.revoke" => json!({"code": "NOTACODE"}),
         "token.revoke" => json!({"name": "reader"}),
         _ => json!({}),
     }
@@ -28,10 +33,16 @@ fn would_work(prepared: &Prepared, name: &str) -> Value {
 
 /// All that could have been changed.
 fn state(rig: &Rig, prepared: &Prepared) -> Vec<Value> {
-    let mut state: Vec<Value> = [&["dlq", "list", "--all"][..], &["hold", "list", "--all"], &["targets", "list"]]
-        .iter()
-        .map(|command| json(rig, command))
-        .collect();
+    let mut state: Vec<Value> = [
+        &["dlq", "list", "--all"][..],
+        &["hold", "list", "--all"],
+        &["targets", "list"],
+        &["access", "list", "--all"],
+        &["pairing", "list", "--all"],
+    ]
+    .iter()
+    .map(|command| json(rig, command))
+    .collect();
     state.extend(prepared.failed.iter().chain([&prepared.answered]).map(|id| json(rig, &["message", "show", id])));
     let tokens = json(rig, &["token", "list", "--all"]);
     let names = tokens["items"].as_array().expect("a list").iter();

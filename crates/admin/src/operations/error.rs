@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{dead_letters::PurgeError, holds::HoldError, journey::ShowError, replay::ReplayError, status::StatusError};
+use crate::{
+    access::AccessError, dead_letters::PurgeError, holds::HoldError, journey::ShowError, person::PersonError,
+    replay::ReplayError, status::StatusError,
+};
 
 /// What kind of failure it is. The numbers are the command line's exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -132,5 +135,34 @@ impl From<HoldError> for OperationError {
             HoldError::Several(..) => (Code::Conflict, "say which: PLATFORM/ID".to_owned()),
         };
         Self::new(code, error.to_string()).hint(hint)
+    }
+}
+
+impl From<AccessError> for OperationError {
+    fn from(error: AccessError) -> Self {
+        let message = error.to_string();
+        let (code, hint) = match error {
+            AccessError::Store(error) => return error.into(),
+            AccessError::Person(error) => return error.into(),
+            AccessError::Replay(error) => {
+                let hint = "approve the code again to let the message in";
+                return Self { message, ..Self::from(error) }.hint(hint);
+            }
+            AccessError::NoRule(_) => (Code::NotFound, "`broca access list` and `broca ignore list` have them all"),
+            AccessError::NoCode(_) => (Code::NotFound, "`broca pairing list` has them all"),
+            AccessError::NotOpen(_) => (Code::Conflict, "`broca pairing list --all` tells what became of it"),
+            AccessError::NamesNobody(_) | AccessError::NoList(_) => (Code::Usage, "nothing was changed"),
+        };
+        Self::new(code, message).hint(hint)
+    }
+}
+
+impl From<PersonError> for OperationError {
+    fn from(error: PersonError) -> Self {
+        match error {
+            PersonError::Store(error) => error.into(),
+            PersonError::Nobody(error) => error.into(),
+            error => Self::new(Code::Usage, error.to_string()),
+        }
     }
 }

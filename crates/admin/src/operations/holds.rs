@@ -60,7 +60,7 @@ impl HoldOn {
 }
 
 /// A name that the settings do not have is a slip of the pen, and would keep nothing back.
-fn known(what: &str, name: &str, names: impl Iterator<Item = String>) -> Result<(), OperationError> {
+pub(super) fn known(what: &str, name: &str, names: impl Iterator<Item = String>) -> Result<(), OperationError> {
     let names: BTreeSet<String> = names.collect();
     if names.contains(name) {
         return Ok(());

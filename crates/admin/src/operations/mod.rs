@@ -4,7 +4,9 @@
 //! server are thin callers of [`perform`] or, where the request is JSON, of an [`Entry`]: the same rights, the same
 //! audit, the same answer. To add one, write a file here and add a line to [`table::ALL`].
 
+mod access;
 mod acting;
+mod active;
 mod audit;
 mod call;
 mod caller;
@@ -16,6 +18,8 @@ mod error;
 mod holds;
 mod messages;
 mod metrics;
+mod pairing;
+mod person;
 mod redaction;
 mod replays;
 mod retention;
@@ -35,7 +39,12 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
+    access::{
+        AddAdmin, AddIgnored, AllowPerson, DenyPerson, ListIgnored, ListRules, ListedRules, NewRuleOn, RemoveIgnored,
+        RemoveRules, RemovedRules, WhichGone, WhichRules,
+    },
     acting::{Acting, perform},
+    active::{ActivateUser, DeactivateUser, WhoseActivity},
     audit::{ListActs, ListedActs, WhichActs},
     call::Entry,
     caller::Caller,
@@ -49,6 +58,8 @@ pub use self::{
     holds::{AddHold, HoldOn, ListHolds, ListedHolds, NewHold, ReleaseHolds, ReleasedHolds, WhichHolds, WhichReleased},
     messages::{CancelMessage, ExplainMessage, ShowMessage, WhichCancelled, WhichExplained, WhichShown},
     metrics::{Numbers, ShowMetrics, WhichMetrics},
+    pairing::{ApprovePairing, ListPairings, ListedPairings, RevokePairing, WhichApproved, WhichCode, WhichPairings},
+    person::{SetPerson, WhatOfPerson},
     redaction::without_texts,
     replays::{
         ApplyReplay, PlanReplay, PlannedReplay, PreviewReplay, ReplayNow, ReplayedNow, WhichApplied, WhichReplayed,
@@ -68,7 +79,8 @@ pub enum Effect {
     Reads,
     /// It changes something, and what it did can be undone. `again`: doing it twice is the same as once.
     Changes { again: bool },
-    /// It ends or drops something, or says something to people: a caller that is a machine is asked to confirm it.
+    /// It ends or drops something, says something to people, or gives power to somebody: a caller that is a machine is
+    /// asked to confirm it.
     Destroys { again: bool },
 }
 

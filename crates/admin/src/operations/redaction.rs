@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 /// The keys under which answers and requests have what people and agents wrote, wherever they stand.
-const TEXTS: &[&str] = &["text", "was_text", "answer", "line", "contains"];
+const TEXTS: &[&str] = &["text", "was_text", "answer", "line", "contains", "instructions", "custom_instructions"];
+/// The keys of JSON objects that say whatever somebody put there, of a person.
+const OBJECTS: &[&str] = &["preferences", "agent_preferences"];
 /// The keys of secrets.
 const SECRETS: &[&str] = &["secret", "token", "password", "api_key", "confirm"];
 
@@ -26,8 +28,15 @@ fn hide(value: &mut Value, hidden: &dyn Fn(&str) -> bool) {
         Value::Object(fields) => {
             for (key, field) in fields {
                 match field {
-                    Value::String(text) if hidden(key) => {
-                        *text = format!("[redacted: {} characters]", text.chars().count());
+                    Value::String(text) if hidden(key) => redact(text),
+                    Value::Array(items) if hidden(key) => items.iter_mut().for_each(|item| match item {
+                        Value::String(text) => redact(text),
+                        item => hide(item, hidden),
+                    }),
+                    Value::Object(fields) if OBJECTS.contains(&key.as_str()) && !fields.is_empty() => {
+                        let mut text = Value::from(std::mem::take(fields)).to_string();
+                        redact(&mut text);
+                        *field = Value::String(text);
                     }
                     field => hide(field, hidden),
                 }
@@ -35,6 +44,10 @@ fn hide(value: &mut Value, hidden: &dyn Fn(&str) -> bool) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+fn redact(text: &mut String) {
+    *text = format!("[redacted: {} characters]", text.chars().count());
 }
 
 #[cfg(test)]
@@ -59,6 +72,11 @@ mod tests {
         secret["on"] = json!({"user": "telegram/7"});
         for_the_record(&mut secret);
         assert_eq!(secret["on"]["user"], hidden(10));
+        let mut person =
+            json!({"who": ["telegram/7"], "ids": ["8"], "agent_preferences": {"born": 1990}, "preferences": {}});
+        for_the_record(&mut person);
+        let expected = json!({"who": [hidden(10)], "ids": ["8"], "agent_preferences": hidden(13), "preferences": {}});
+        assert_eq!(person, expected);
         assert_eq!((secret["name"].as_str(), secret["secret"].as_str()), (Some("ci"), Some(hidden(7).as_str())));
     }
 }

@@ -53,14 +53,14 @@ pub struct WhichPerson {
     pub who: String,
 }
 
-async fn person(store: &Store, who: &str) -> Result<UserId, OperationError> {
+pub(super) async fn person(store: &Store, who: &str) -> Result<UserId, OperationError> {
     match holds::person(store, who).await {
         Err(HoldError::Nobody(_)) => Err(nobody(who)),
         found => Ok(found?),
     }
 }
 
-fn nobody(who: &str) -> OperationError {
+pub(super) fn nobody(who: &str) -> OperationError {
     OperationError::new(Code::NotFound, format!("nobody is known as '{who}'"))
         .hint("`broca users list` has everybody who ever wrote and was not forgotten")
 }

@@ -1,25 +1,20 @@
 //! `broca access`: the rules about who may talk.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
-use broca_admin::access::{self, AccessError};
+use broca_admin::operations::{
+    AddAdmin, AllowPerson, DenyPerson, Deps, ListRules, ListedRules, NewRuleOn, Operation, RemoveRules, RemovedRules,
+    Span, WhichGone, WhichRules,
+};
 use broca_core::{
-    Instance,
-    access::{RuleKind, Who},
+    Instance, RuleId,
+    access::{NamesNobody, RuleKind, Who},
     format::rfc3339,
 };
-use broca_store::{AccessRule, NewRule, RuleSource, Store};
-use serde_json::json;
+use broca_store::AccessRule;
 
-use super::{
-    letters::{actor, short},
-    send::duration,
-};
-use crate::{
-    app::App,
-    failure::{Code, Failure},
-    output::table,
-};
+use super::{letters::short, send::duration};
+use crate::{app::App, failure::Failure, output::table};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -66,35 +61,58 @@ pub(crate) struct RuleArgs {
 pub(crate) struct RemoveArgs {
     /// A rule's id, or whom the rules are about
     #[arg(required = true, value_name = "ID|WHO")]
-    names: Vec<String>,
+    names: Vec<Named>,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// How rules are named.
+#[derive(Clone, Debug)]
+enum Named {
+    Id(RuleId),
+    Who(Who),
+}
+
+impl FromStr for Named {
+    type Err = NamesNobody;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map_or_else(|_| text.parse().map(Self::Who), |id| Ok(Self::Id(id)))
+    }
+}
+
+impl RemoveArgs {
+    fn which(&self) -> WhichGone {
+        let mut which = WhichGone { reason: self.reason.clone(), ..WhichGone::default() };
+        for name in &self.names {
+            match name {
+                Named::Id(id) => which.ids.push(*id),
+                Named::Who(who) => which.who.push(who.clone()),
+            }
+        }
+        which
+    }
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
+    let deps = app.deps().await?;
     match command {
-        Command::List(args) => list(app, &store, None, args).await,
-        Command::Allow(args) => put(app, &store, RuleKind::Allow, args).await,
-        Command::Deny(args) => put(app, &store, RuleKind::Deny, args).await,
-        Command::Admin(args) => put(app, &store, RuleKind::Admin, args).await,
-        Command::Remove(args) => remove(app, &store, None, args).await,
+        Command::List(args) => list::<ListRules>(app, &deps, args).await,
+        Command::Allow(args) => put::<AllowPerson>(app, &deps, args).await,
+        Command::Deny(args) => put::<DenyPerson>(app, &deps, args).await,
+        Command::Admin(args) => put::<AddAdmin>(app, &deps, args).await,
+        Command::Remove(args) => remove::<RemoveRules>(app, &deps, args).await,
     }
 }
 
-pub(super) async fn put(app: &App, store: &Store, kind: RuleKind, args: &RuleArgs) -> Result<(), Failure> {
-    if let Some(instance) = &args.instance {
-        known_instance(app, instance)?;
-    }
-    let rule = NewRule {
-        kind,
-        who: args.who.clone(),
-        instance: args.instance.clone(),
-        reason: args.reason.clone(),
-        source: RuleSource::Operator,
-        actor: actor(),
-        life: args.life,
-    };
-    let rule = access::put(store, rule).await?;
+pub(super) async fn put<O>(app: &App, deps: &Deps, args: &RuleArgs) -> Result<(), Failure>
+where
+    O: Operation<Request = NewRuleOn, Answer = AccessRule>,
+{
+    let RuleArgs { who, instance, reason, life } = args;
+    let (who, instance, reason) = (who.clone(), instance.clone(), reason.clone());
+    let rule = app.operate::<O>(deps, &NewRuleOn { who, instance, reason, life: life.map(Span) }).await?;
     app.output.result(&rule, || {
         let on = rule.instance.as_ref().map(|instance| format!(" on {instance}")).unwrap_or_default();
         let until = rule.expires_at.map(|at| format!(" until {}", rfc3339(at))).unwrap_or_default();
@@ -107,24 +125,16 @@ fn group(kind: RuleKind) -> &'static str {
     if kind == RuleKind::Ignore { "ignore" } else { "access" }
 }
 
-/// A name that the settings do not have is a slip of the pen.
-pub(super) fn known_instance(app: &App, instance: &Instance) -> Result<(), Failure> {
-    let plugins = &app.config.settings.plugins;
-    if plugins.contains_key(instance) {
-        return Ok(());
-    }
-    let names: Vec<&str> = plugins.keys().map(Instance::as_str).collect();
-    Err(Failure::new(Code::NotFound, format!("the settings have no instance '{instance}'"))
-        .hint(format!("they have: {}", names.join(", "))))
-}
-
-pub(super) async fn list(app: &App, store: &Store, kind: Option<RuleKind>, args: &ListArgs) -> Result<(), Failure> {
-    let rules = access::list(store, kind, args.all).await?;
-    app.output.result(&json!({"items": rules}), || {
-        if rules.is_empty() {
+pub(super) async fn list<O>(app: &App, deps: &Deps, args: &ListArgs) -> Result<(), Failure>
+where
+    O: Operation<Request = WhichRules, Answer = ListedRules>,
+{
+    let rules = app.operate::<O>(deps, &WhichRules { all: args.all }).await?;
+    app.output.result(&rules, || {
+        if rules.items.is_empty() {
             return "no rules are in force; `broca config show` has what the settings say".to_owned();
         }
-        table(["rule", "what", "who", "instance", "since", "until", "by", "reason"], rules.iter().map(line))
+        table(["rule", "what", "who", "instance", "since", "until", "by", "reason"], rules.items.iter().map(line))
     })
 }
 
@@ -142,25 +152,10 @@ fn line(rule: &AccessRule) -> [String; 8] {
     ]
 }
 
-pub(super) async fn remove(app: &App, store: &Store, kind: Option<RuleKind>, args: &RemoveArgs) -> Result<(), Failure> {
-    let mut removed = 0;
-    for name in &args.names {
-        removed += access::remove(store, name, kind, &actor()).await?;
-    }
-    app.output.result(&json!({"removed": removed}), || format!("{removed} taken back"))
-}
-
-impl From<AccessError> for Failure {
-    fn from(error: AccessError) -> Self {
-        let (code, hint) = match error {
-            AccessError::Store(error) => return error.into(),
-            AccessError::Person(error) => return error.into(),
-            AccessError::Replay(error) => return error.into(),
-            AccessError::NoRule(_) => (Code::NotFound, "`broca access list` and `broca ignore list` have them all"),
-            AccessError::NoCode(_) => (Code::NotFound, "`broca pairing list` has them all"),
-            AccessError::NotOpen(_) => (Code::Conflict, "`broca pairing list --all` tells what became of it"),
-            AccessError::NamesNobody(_) | AccessError::NoList(_) => (Code::Usage, "nothing was changed"),
-        };
-        Self::new(code, error.to_string()).hint(hint)
-    }
+pub(super) async fn remove<O>(app: &App, deps: &Deps, args: &RemoveArgs) -> Result<(), Failure>
+where
+    O: Operation<Request = WhichGone, Answer = RemovedRules>,
+{
+    let done = app.operate::<O>(deps, &args.which()).await?;
+    app.output.result(&done, || format!("{} taken back", done.removed))
 }

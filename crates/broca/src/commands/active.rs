@@ -1,8 +1,8 @@
 //! `broca users activate` and `broca users deactivate`.
 
-use broca_admin::access;
+use broca_admin::operations::{Deps, Operation, WhoseActivity};
+use broca_store::Activation;
 
-use super::letters::actor;
 use crate::{app::App, failure::Failure};
 
 #[derive(Debug, clap::Args)]
@@ -15,10 +15,11 @@ pub(crate) struct Args {
     reason: Option<String>,
 }
 
-pub(crate) async fn set(app: &App, args: &Args, active: bool) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let done = access::set_active(&store, &args.who, active, args.reason.as_deref(), &actor()).await?;
+pub(crate) async fn set<O>(app: &App, deps: &Deps, Args { who, reason }: &Args) -> Result<(), Failure>
+where
+    O: Operation<Request = WhoseActivity, Answer = Activation>,
+{
+    let done = app.operate::<O>(deps, &WhoseActivity { who: who.clone(), reason: reason.clone() }).await?;
     app.output.result(&done, || {
         let what = if done.is_active { "active" } else { "deactivated" };
         let already = if done.changed { "" } else { " already" };

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use broca_admin::access as rules;
-use broca_core::{Instance, access::RuleKind};
+use broca_admin::{
+    access as rules,
+    operations::{AddIgnored, ListIgnored, RemoveIgnored},
+};
+use broca_core::Instance;
 use broca_store::Store;
 
 use super::{
@@ -41,19 +44,18 @@ pub(crate) struct ImportArgs {
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
+    let deps = app.deps().await?;
     match command {
-        Command::Add(args) => access::put(app, &store, RuleKind::Ignore, args).await,
-        Command::List(args) => access::list(app, &store, Some(RuleKind::Ignore), args).await,
-        Command::Remove(args) => access::remove(app, &store, Some(RuleKind::Ignore), args).await,
-        Command::Import(args) => import(app, &store, args).await,
+        Command::Add(args) => access::put::<AddIgnored>(app, &deps, args).await,
+        Command::List(args) => access::list::<ListIgnored>(app, &deps, args).await,
+        Command::Remove(args) => access::remove::<RemoveIgnored>(app, &deps, args).await,
+        Command::Import(args) => import(app, &deps.store, args).await,
     }
 }
 
 async fn import(app: &App, store: &Store, args: &ImportArgs) -> Result<(), Failure> {
     if let Some(instance) = &args.instance {
-        access::known_instance(app, instance)?;
+        known_instance(app, instance)?;
     }
     let text = std::fs::read_to_string(&args.file)
         .map_err(|error| Failure::new(Code::Usage, format!("{} cannot be read: {error}", args.file.display())))?;
@@ -63,4 +65,15 @@ async fn import(app: &App, store: &Store, args: &ImportArgs) -> Result<(), Failu
             if imported.known > 0 { format!("; {} were ignored already", imported.known) } else { String::new() };
         format!("{} are ignored from now on{known}", imported.added.len())
     })
+}
+
+/// A name that the settings do not have is a slip of the pen.
+fn known_instance(app: &App, instance: &Instance) -> Result<(), Failure> {
+    let plugins = &app.config.settings.plugins;
+    if plugins.contains_key(instance) {
+        return Ok(());
+    }
+    let names: Vec<&str> = plugins.keys().map(Instance::as_str).collect();
+    Err(Failure::new(Code::NotFound, format!("the settings have no instance '{instance}'"))
+        .hint(format!("they have: {}", names.join(", "))))
 }

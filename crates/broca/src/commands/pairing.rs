@@ -1,13 +1,11 @@
 //! `broca pairing`: the codes that strangers were given.
 
-use std::collections::BTreeSet;
-
-use broca_admin::{access, replay::Today};
+use broca_admin::operations::{
+    ApprovePairing, Deps, ListPairings, RevokePairing, WhichApproved, WhichCode, WhichPairings,
+};
 use broca_core::format::rfc3339;
-use broca_store::{Pairing, Store};
-use serde_json::json;
+use broca_store::Pairing;
 
-use super::letters::actor;
 use crate::{
     app::App,
     failure::{Code, Failure},
@@ -41,33 +39,39 @@ pub(crate) struct ApproveArgs {
     /// Also lets in the message that the code was asked for with
     #[arg(long)]
     let_in: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RevokeArgs {
     code: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
+    let deps = app.deps().await?;
     match command {
-        Command::List(args) => list(app, &store, args).await,
-        Command::Approve(args) => approve(app, &store, args).await,
-        Command::Revoke(args) => {
-            let pairing = access::revoke(&store, &args.code, &actor()).await?;
+        Command::List(args) => list(app, &deps, args).await,
+        Command::Approve(args) => approve(app, &deps, args).await,
+        Command::Revoke(RevokeArgs { code, reason }) => {
+            let request = WhichCode { code: code.clone(), reason: reason.clone() };
+            let pairing = app.operate::<RevokePairing>(&deps, &request).await?;
             app.output.result(&pairing, || format!("{} is kept out again", person(&pairing)))
         }
     }
 }
 
-async fn list(app: &App, store: &Store, args: &ListArgs) -> Result<(), Failure> {
-    let pairings = access::pairings(store, args.all).await?;
-    app.output.result(&json!({"items": pairings}), || {
-        if pairings.is_empty() {
+async fn list(app: &App, deps: &Deps, args: &ListArgs) -> Result<(), Failure> {
+    let pairings = app.operate::<ListPairings>(deps, &WhichPairings { all: args.all }).await?;
+    app.output.result(&pairings, || {
+        if pairings.items.is_empty() {
             return "nobody waits to be let in".to_owned();
         }
-        table(["code", "state", "person", "instance", "since", "until", "message"], pairings.iter().map(line))
+        table(["code", "state", "person", "instance", "since", "until", "message"], pairings.items.iter().map(line))
     })
 }
 
@@ -89,11 +93,10 @@ fn person(pairing: &Pairing) -> String {
     format!("{}/{}{name}", pairing.platform, pairing.platform_user_id)
 }
 
-async fn approve(app: &App, store: &Store, args: &ApproveArgs) -> Result<(), Failure> {
-    let settings = &app.config.settings;
-    let agents: BTreeSet<String> = settings.agents.keys().cloned().collect();
-    let today = Today { routes: &app.routes(), agents: &agents, limits: &settings.limits };
-    let approved = access::approve(store, &today, &args.code, args.let_in, &actor()).await?;
+async fn approve(app: &App, deps: &Deps, args: &ApproveArgs) -> Result<(), Failure> {
+    let ApproveArgs { code, let_in, reason } = args;
+    let request = WhichApproved { code: code.clone(), let_in: *let_in, reason: reason.clone() };
+    let approved = app.operate::<ApprovePairing>(deps, &request).await?;
     let let_in = approved.let_in.as_ref().map(|report| report.replayed > 0);
     app.output.result(&approved, || {
         let message = match let_in {

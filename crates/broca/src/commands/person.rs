@@ -1,12 +1,9 @@
 //! `broca users set`.
 
-use broca_admin::person::{self, PersonError};
-use serde_json::Value;
+use broca_admin::operations::{Deps, SetPerson, WhatOfPerson};
+use serde_json::{Map, Value};
 
-use crate::{
-    app::App,
-    failure::{Code, Failure},
-};
+use crate::{app::App, failure::Failure};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  broca users set telegram/7 --instructions \"answer in French\"\n\n\
@@ -17,8 +14,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "TEXT")]
     instructions: Option<String>,
     /// A JSON object that is kept for whoever asks
-    #[arg(long, value_name = "JSON", value_parser = json)]
-    preferences: Option<Value>,
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    preferences: Option<Map<String, Value>>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -28,29 +25,22 @@ pub(crate) struct Args {
     who: String,
     #[command(flatten)]
     settings: Settings,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
-fn json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))
+fn object(text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|error| format!("it is no JSON object, e.g. {{\"language\": \"fr\"}}: {error}"))
 }
 
-pub(crate) async fn set(app: &App, args: &Args) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let Settings { instructions, preferences } = &args.settings;
-    let done = person::set(&store, &args.who, instructions.as_deref(), preferences.clone()).await?;
+pub(crate) async fn set(app: &App, deps: &Deps, args: &Args) -> Result<(), Failure> {
+    let Args { who, settings: Settings { instructions, preferences }, reason } = args;
+    let (who, instructions, preferences) = (who.clone(), instructions.clone(), preferences.clone());
+    let request = WhatOfPerson { who, instructions, preferences, reason: reason.clone() };
+    let done = app.operate::<SetPerson>(deps, &request).await?;
     app.output.result(&done, || {
         let instructions = done.custom_instructions.as_deref().unwrap_or("none");
         format!("user {}\ninstructions  {instructions}\npreferences   {}", done.user_id, done.agent_preferences)
     })
-}
-
-impl From<PersonError> for Failure {
-    fn from(error: PersonError) -> Self {
-        match error {
-            PersonError::Store(error) => error.into(),
-            PersonError::Nobody(error) => error.into(),
-            error => Self::new(Code::Usage, error.to_string()),
-        }
-    }
 }

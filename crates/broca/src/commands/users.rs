@@ -1,7 +1,10 @@
 //! `broca users`: who wrote, and the deletion of all that is kept of one person.
 
 use broca_admin::{
-    operations::{Deps, ListConversations, ListUsers, Renaming, ShowUser, UpdateUser, WhichPeople, WhichPerson},
+    operations::{
+        ActivateUser, DeactivateUser, Deps, ListConversations, ListUsers, Renaming, ShowUser, UpdateUser, WhichPeople,
+        WhichPerson,
+    },
     users::{Conversations, Page, Shown},
 };
 use broca_core::{Timestamp, UserId, format::rfc3339};
@@ -67,12 +70,6 @@ pub(crate) struct UpdateArgs {
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
-    match command {
-        Command::Activate(args) => return active::set(app, args, true).await,
-        Command::Deactivate(args) => return active::set(app, args, false).await,
-        Command::Set(args) => return person::set(app, args).await,
-        _ => {}
-    }
     let deps = app.deps().await?;
     match command {
         Command::List(args) => list(app, &deps, args).await,
@@ -89,8 +86,10 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
             let found = app.operate::<ListConversations>(&deps, &WhichPerson { who: who.clone() }).await?;
             app.output.result(&found, || conversation_rows(&found))
         }
+        Command::Activate(args) => active::set::<ActivateUser>(app, &deps, args).await,
+        Command::Deactivate(args) => active::set::<DeactivateUser>(app, &deps, args).await,
+        Command::Set(args) => person::set(app, &deps, args).await,
         Command::Forget(args) => forget::run(app, &deps.store, args).await,
-        Command::Activate(_) | Command::Deactivate(_) | Command::Set(_) => Ok(()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! How an operator names somebody: by the platform's id, or by a user name.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// `telegram/7`, `7`, `telegram/@alice` or `@alice`. Without a platform it is whoever has that id or name on any.
@@ -89,6 +90,20 @@ impl TryFrom<String> for Who {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
+    }
+}
+
+impl JsonSchema for Who {
+    fn schema_name() -> Cow<'static, str> {
+        "Who".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "The platform's id of a person, on one platform or on any, or a user name behind an @.",
+            "examples": ["telegram/7", "7", "telegram/@alice"],
+        })
     }
 }
 
