@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{dead_letters::PurgeError, holds::HoldError, journey::ShowError, replay::ReplayError, status::StatusError};
+use crate::{
+    backlog::BacklogError, control::ControlError, dead_letters::PurgeError, holds::HoldError, journey::ShowError,
+    live::LiveError, replay::ReplayError, status::StatusError,
+};
 
 /// What kind of failure it is. The numbers are the command line's exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -132,5 +135,36 @@ impl From<HoldError> for OperationError {
             HoldError::Several(..) => (Code::Conflict, "say which: PLATFORM/ID".to_owned()),
         };
         Self::new(code, error.to_string()).hint(hint)
+    }
+}
+
+impl From<BacklogError> for OperationError {
+    fn from(error: BacklogError) -> Self {
+        let code = match error {
+            BacklogError::Store(error) => return error.into(),
+            BacklogError::NoPlan(_) => Code::NotFound,
+            BacklogError::Expired(_) | BacklogError::Replays(_) => Code::Conflict,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<LiveError> for OperationError {
+    fn from(error: LiveError) -> Self {
+        match error {
+            LiveError::Store(error) => error.into(),
+            LiveError::Bus(error) => error.into(),
+            LiveError::Unreadable { .. } => Self::new(Code::Conflict, error.to_string())
+                .hint("is another version of Broca at work? `nats kv del` of that key takes it away"),
+        }
+    }
+}
+
+impl From<ControlError> for OperationError {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Bus(error) => error.into(),
+            ControlError::Unreadable { .. } => Self::new(Code::Failure, error.to_string()),
+        }
     }
 }

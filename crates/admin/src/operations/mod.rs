@@ -6,6 +6,7 @@
 
 mod acting;
 mod audit;
+mod backlog;
 mod call;
 mod caller;
 mod check;
@@ -37,6 +38,10 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::{
     acting::{Acting, perform},
     audit::{ListActs, ListedActs, WhichActs},
+    backlog::{
+        AnswerBacklog, ApplyBacklog, CatchUpBacklog, Fate, LetGo, LetGoBacklog, PlannedBacklog, PreviewBacklog,
+        ShowBacklog, SkipBacklog, WaitingNow, WhichFate, WhichPaced, WhichPlan, WhichSkipped, WhichWaiting,
+    },
     call::Entry,
     caller::Caller,
     check::{CheckAll, WhichCheck},
@@ -54,7 +59,7 @@ pub use self::{
         ApplyReplay, PlanReplay, PlannedReplay, PreviewReplay, ReplayNow, ReplayedNow, WhichApplied, WhichReplayed,
     },
     retention::{PlanRetention, RemovedNow, RunRetention, ShowRetention, WhichRemoved, WhichRetention},
-    spoken::{Moment, Span, duration},
+    spoken::{Moment, Span, age, duration},
     status::{ShowStatus, WhichStatus, Whole},
     targets::{ClearTargets, ListTargets, WhichCleared, WhichTargets},
     users::{ListConversations, ListUsers, Renaming, ShowUser, UpdateUser, WhichPeople, WhichPerson},

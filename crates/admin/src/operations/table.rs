@@ -1,10 +1,11 @@
 //! The one list of operations. A new one is a file beside this one, and a line here.
 
 use super::{
-    AddHold, ApplyReplay, CancelMessage, CheckAll, ClearTargets, Entry, ExplainMessage, Facts, ListActs,
-    ListConversations, ListHolds, ListLetters, ListTargets, ListUsers, PlanReplay, PlanRetention, PreviewReplay,
-    PurgeLetters, ReleaseHolds, ReplayNow, ResolveLetters, RunRetention, ShowLetter, ShowMessage, ShowMetrics,
-    ShowRetention, ShowStatus, ShowUser, UpdateUser,
+    AddHold, AnswerBacklog, ApplyBacklog, ApplyReplay, CancelMessage, CatchUpBacklog, CheckAll, ClearTargets, Entry,
+    ExplainMessage, Facts, LetGoBacklog, ListActs, ListConversations, ListHolds, ListLetters, ListTargets, ListUsers,
+    PlanReplay, PlanRetention, PreviewBacklog, PreviewReplay, PurgeLetters, ReleaseHolds, ReplayNow, ResolveLetters,
+    RunRetention, ShowBacklog, ShowLetter, ShowMessage, ShowMetrics, ShowRetention, ShowStatus, ShowUser, SkipBacklog,
+    UpdateUser,
     tokens::{AddToken, ListTokens, RevokeToken},
 };
 
@@ -23,6 +24,13 @@ pub static ALL: &[Entry] = &[
     Entry::of::<PlanReplay>(),
     Entry::of::<ApplyReplay>(),
     Entry::of::<ReplayNow>(),
+    Entry::of::<ShowBacklog>(),
+    Entry::of::<PreviewBacklog>(),
+    Entry::of::<AnswerBacklog>(),
+    Entry::of::<CatchUpBacklog>(),
+    Entry::of::<SkipBacklog>(),
+    Entry::of::<ApplyBacklog>(),
+    Entry::of::<LetGoBacklog>(),
     Entry::of::<ListTargets>(),
     Entry::of::<ClearTargets>(),
     Entry::of::<ListHolds>(),
@@ -70,11 +78,6 @@ pub static COMMANDS_ALONE: &[(&str, &str)] = &[
     ("users activate", LATER),
     ("users deactivate", LATER),
     ("users set", LATER),
-    ("backlog answer", LATER),
-    ("backlog catch-up", LATER),
-    ("backlog skip", LATER),
-    ("backlog apply", LATER),
-    ("backlog let-go", LATER),
     ("mode show", LATER),
     ("mode set", LATER),
     ("mode clear", LATER),

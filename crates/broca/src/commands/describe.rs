@@ -50,8 +50,9 @@ pub(crate) fn built() -> Command {
 
 /// Every command that does something, the hidden ones left out.
 fn collect(command: &Command, path: &mut Vec<String>, found: &mut Vec<Value>) {
+    // One whose part below may be left out does something by itself, too.
     let below = || command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
-    if below().next().is_none() && !path.is_empty() {
+    if (below().next().is_none() || !command.is_subcommand_required_set()) && !path.is_empty() {
         found.push(described(command, path));
     }
     for sub in below() {
