@@ -17,6 +17,8 @@ mod error;
 mod holds;
 mod messages;
 mod metrics;
+mod modes;
+mod plugins;
 mod redaction;
 mod replays;
 mod retention;
@@ -54,6 +56,14 @@ pub use self::{
     holds::{AddHold, HoldOn, ListHolds, ListedHolds, NewHold, ReleaseHolds, ReleasedHolds, WhichHolds, WhichReleased},
     messages::{CancelMessage, ExplainMessage, ShowMessage, WhichCancelled, WhichExplained, WhichShown},
     metrics::{Numbers, ShowMetrics, WhichMetrics},
+    modes::{
+        ClearMode, ListModeChanges, ListedChanges, ModeChanged, ModesShown, NewMode, SetMode, ShowModes, WhichMode,
+        WhichModeChanges, WhichModes,
+    },
+    plugins::{
+        DisablePlugin, EnablePlugin, ListPluginChanges, LoadPlugin, OrderedPlugin, RestartPlugin, StartPlugin,
+        StopPlugin, UnloadPlugin, WhichPlugin, WhichPluginChanges,
+    },
     redaction::without_texts,
     replays::{
         ApplyReplay, PlanReplay, PlannedReplay, PreviewReplay, ReplayNow, ReplayedNow, WhichApplied, WhichReplayed,
