@@ -6,8 +6,10 @@ use broca_core::PlanId;
 use broca_store::{
     Backlog, BacklogAct, BacklogFilter, BacklogStep, NewPlan, NewPlanItem, PlanItem, Stage, Store, StoreError,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::replay::PLAN_LIFE;
 
@@ -32,7 +34,7 @@ pub async fn show(store: &Store, filter: &BacklogFilter) -> Result<Backlog, Stor
 }
 
 /// What an act would deal with, before anything moves.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Draft {
     #[serde(flatten)]
     pub act: BacklogAct,
@@ -155,7 +157,7 @@ pub async fn keep(store: &Store, draft: &Draft, actor: &str) -> Result<PlanId, S
 }
 
 /// What became of a plan.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Report {
     pub plan: PlanId,
     pub items: usize,
@@ -165,10 +167,12 @@ pub struct Report {
     pub done_before: usize,
     /// By any run.
     pub skipped: Vec<PlanItem>,
+    /// Nothing of the plan is left; otherwise run it again.
+    pub over: bool,
 }
 
-/// Carries a plan out, and tells `seen` how many items each step dealt with. A run that is cut off anywhere is gone on with by
-/// running the plan again.
+/// Carries a plan out, no new step after `until`, and tells `seen` how many items each step dealt with. A run that is cut off
+/// anywhere is gone on with by running the plan again.
 ///
 /// # Errors
 /// No such plan, one of replays, or an expired one with items left; the database does not answer.
@@ -176,6 +180,7 @@ pub async fn apply(
     store: &Store,
     plan: PlanId,
     actor: &str,
+    until: Option<Instant>,
     mut seen: impl FnMut(usize),
 ) -> Result<Report, BacklogError> {
     let items = store.plan(plan).await?.ok_or(BacklogError::NoPlan(plan))?.items;
@@ -185,6 +190,7 @@ pub async fn apply(
         done: 0,
         done_before: items.iter().filter(|item| item.outcome.as_deref() == Some("done")).count(),
         skipped: items.iter().filter(|item| item.reason.is_some()).cloned().collect(),
+        over: false,
     };
     loop {
         match store.backlog_next(plan, actor).await? {
@@ -193,8 +199,11 @@ pub async fn apply(
                 let (skipped, done): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.reason.is_some());
                 report.done += done.len();
                 report.skipped.extend(skipped);
+                if until.is_some_and(|until| Instant::now() >= until) {
+                    return Ok(report);
+                }
             }
-            BacklogStep::Over => return Ok(report),
+            BacklogStep::Over => return Ok(Report { over: true, ..report }),
             BacklogStep::Expired { .. } => return Err(BacklogError::Expired(plan)),
             BacklogStep::Replays => return Err(BacklogError::Replays(plan)),
             BacklogStep::Unknown => return Err(BacklogError::NoPlan(plan)),

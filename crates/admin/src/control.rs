@@ -16,7 +16,7 @@ use tokio::time::Instant;
 const TRIES: u32 = 5;
 
 /// What may be asked of a supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It is loaded and started, now and with each start of the supervisor.
@@ -110,7 +110,7 @@ impl Standing {
 }
 
 /// What a supervisor says of an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Supervised {
     pub standing: Standing,
     /// What is wrong.
@@ -121,7 +121,7 @@ pub struct Supervised {
     pub answer: Option<Answer>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Answer {
     pub order: String,
     /// Why it could not be done; `None` when it is.
@@ -137,7 +137,7 @@ pub enum ControlError {
 }
 
 /// What became of an order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Carried {
     Done {
@@ -161,6 +161,12 @@ pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Control
 /// The key of what a supervisor says.
 pub fn supervised_key(instance: &Instance) -> String {
     format!("supervised.{instance}")
+}
+
+/// How an instance stands, in its supervisor's words; `None` when none ever said so.
+pub async fn standing(bus: &Bus, instance: &Instance) -> Result<Option<Supervised>, ControlError> {
+    let key = supervised_key(instance);
+    bus.setting(&key).await?.value.map(|bytes| decode(&key, &bytes)).transpose()
 }
 
 /// Gives an order, and waits until a supervisor has carried it out.

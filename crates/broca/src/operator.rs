@@ -47,6 +47,7 @@ impl App {
             agents: settings.agents.keys().cloned().collect(),
             instances: settings.plugins.keys().cloned().collect(),
             enabled: self.enabled_instances(),
+            mode: settings.effective_mode(),
             limits: settings.limits,
             max_age: self.longest_life(Duration::ZERO),
             retention: settings.retention.policy(),

@@ -222,6 +222,12 @@ impl Routes {
         self.routes.iter().map(|r| r.name.as_str()).chain([DEFAULT_ROUTE])
     }
 
+    /// The agent that a route names, by its own name; what is in no route goes to the default one.
+    pub fn agent_of(&self, route: &str) -> &str {
+        let named = self.routes.iter().find(|r| r.name == route).and_then(|r| r.agent.as_deref());
+        named.unwrap_or(DEFAULT_AGENT)
+    }
+
     /// Every agent name that some message can be routed to.
     pub fn agents(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|r| r.agent.as_deref().unwrap_or(DEFAULT_AGENT)).chain([DEFAULT_AGENT])

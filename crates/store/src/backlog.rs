@@ -33,7 +33,7 @@ pub struct BacklogFilter {
 }
 
 /// What it waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stand {
     /// For a worker.
@@ -72,7 +72,7 @@ impl std::str::FromStr for Stand {
 pub const AGES_S: [u64; 5] = [60, 600, 3_600, 21_600, 86_400];
 
 /// What waits of one kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct BacklogGroup {
     pub instance: Instance,
     pub agent: String,
@@ -85,7 +85,7 @@ pub struct BacklogGroup {
     pub ages: [i64; 6],
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Backlog {
     pub now: Timestamp,
     /// Of all groups; a conversation may be in several.

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What is done with what waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "act", rename_all = "snake_case")]
 pub enum BacklogAct {
     /// Answered as ever, so many conversations a second.

@@ -31,7 +31,7 @@ pub struct NewLiveChange {
 }
 
 /// What became of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It was cut off; the bucket tells whether it came that far.
@@ -67,7 +67,7 @@ impl FromStr for Outcome {
 }
 
 /// One change of the record.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct LiveChange {
     pub id: ChangeId,
     pub key: String,
@@ -79,7 +79,7 @@ pub struct LiveChange {
 }
 
 /// What a process has in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Applied {
     pub process: String,
     /// 0 is none.

@@ -51,6 +51,15 @@ fn questions(prepared: &Prepared) -> Vec<(&'static str, Vec<&str>, Value)> {
         ("pairing.list", vec!["pairing", "list", "--all"], json!({"all": true})),
         ("retention.show", vec!["retention", "show"], json!({})),
         ("retention.plan", vec!["retention", "run", "--dry-run"], json!({})),
+        ("backlog.show", vec!["backlog"], json!({})),
+        (
+            "backlog.preview",
+            vec!["backlog", "skip", "--dry-run", "--older-than", "0s"],
+            json!({"fate": "skip", "filter": {"older_than": "0s"}}),
+        ),
+        ("mode.show", vec!["mode", "show"], json!({})),
+        ("mode.history", vec!["mode", "history"], json!({})),
+        ("plugin.history", vec!["plugin", "history", "demo"], json!({"instance": "demo"})),
         ("token.list", vec!["token", "list"], json!({})),
     ]
 }

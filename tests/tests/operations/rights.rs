@@ -138,4 +138,15 @@ async fn what_is_done_is_written_down() {
     let act = acts(&["--by", "cli:ann"]).remove(0);
     assert_eq!((&act["operation"], &act["before"]["items"][0]["state"]), (&json!("hold.release"), &json!("active")));
     assert_eq!((&act["after"]["items"][0]["hold"]["state"], &act["reason"]), (&json!("over"), &json!("over")));
+
+    let set = json!({"mode": "listen", "plugin": "demo", "for": "1h", "reason": "a storm"});
+    let (status, answer) = api.operation(&operator, "mode.set", &set).await;
+    assert_eq!((status, answer["revision"].is_u64()), (StatusCode::OK, true), "{answer}");
+    assert_eq!(json(rig, &["mode", "show"])["set"]["modes"][0]["of"], "plugin demo");
+    let (status, nothing) = api.operation(&operator, "mode.set", &json!({"mode": "echo", "route": "nowhere"})).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{nothing}");
+    let act = acts(&["--operation", "mode.set", "--about", "plugin demo"]).remove(0);
+    assert_eq!((&act["reason"], &act["before"]), (&json!("a storm"), &json!({"modes": []})));
+    let (status, refused) = api.operation(&operator, "plugin.stop", &json!({"instance": "demo"})).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{refused}");
 }

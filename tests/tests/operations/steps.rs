@@ -60,4 +60,14 @@ async fn what_destroys_takes_two_steps() {
     let (held, failed) =
         mcp.tool(&mine, "hold_add", &json!({"on": {"instance": "demo"}, "reason": "can be undone"})).await;
     assert!(!failed && held["state"] == "active", "{held}");
+
+    let admin = prepared.token("admin", &["--access", "admin"]);
+    let (proposal, failed) = mcp.tool(&admin, "plugin_stop", &json!({"instance": "demo"})).await;
+    assert!(!failed && proposal["confirm"].is_string(), "{proposal}");
+    let would = proposal["would"].as_str().expect("what it would do");
+    assert_eq!(would, "stop the plugin instance demo; no supervisor ever spoke of it");
+    let nobody = with(&json!({"instance": "demo", "timeout_s": 1}), &Value::Null);
+    let (proposal, _) = mcp.tool(&admin, "plugin_stop", &nobody).await;
+    let stopped = code(&admin, "plugin_stop", with(&nobody, &proposal["confirm"])).await;
+    assert_eq!(stopped, (true, "unavailable".to_owned()), "no supervisor runs");
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use broca_bus::{Bus, BusOptions};
-use broca_core::{Instance, Limits, route::Routes};
+use broca_core::{
+    Instance, Limits,
+    route::{Mode, Routes},
+};
 use broca_store::{PlanItem, RetentionPolicy, Store};
 use tokio::sync::OnceCell;
 
@@ -19,6 +22,8 @@ pub struct Configured {
     /// All plugin instances, and those that are enabled.
     pub instances: BTreeSet<Instance>,
     pub enabled: Vec<Instance>,
+    /// What is done with messages, unless a route or somebody at run time says otherwise.
+    pub mode: Mode,
     pub limits: Limits,
     /// How long a message may be under way; `None` is no limit.
     pub max_age: Option<Duration>,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    access::AccessError, dead_letters::PurgeError, holds::HoldError, journey::ShowError, person::PersonError,
-    replay::ReplayError, status::StatusError,
+    access::AccessError, backlog::BacklogError, control::ControlError, dead_letters::PurgeError, holds::HoldError,
+    journey::ShowError, live::LiveError, person::PersonError, replay::ReplayError, status::StatusError,
 };
 
 /// What kind of failure it is. The numbers are the command line's exit codes.
@@ -163,6 +163,37 @@ impl From<PersonError> for OperationError {
             PersonError::Store(error) => error.into(),
             PersonError::Nobody(error) => error.into(),
             error => Self::new(Code::Usage, error.to_string()),
+        }
+    }
+}
+
+impl From<BacklogError> for OperationError {
+    fn from(error: BacklogError) -> Self {
+        let code = match error {
+            BacklogError::Store(error) => return error.into(),
+            BacklogError::NoPlan(_) => Code::NotFound,
+            BacklogError::Expired(_) | BacklogError::Replays(_) => Code::Conflict,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<LiveError> for OperationError {
+    fn from(error: LiveError) -> Self {
+        match error {
+            LiveError::Store(error) => error.into(),
+            LiveError::Bus(error) => error.into(),
+            LiveError::Unreadable { .. } => Self::new(Code::Conflict, error.to_string())
+                .hint("is another version of Broca at work? `nats kv del` of that key takes it away"),
+        }
+    }
+}
+
+impl From<ControlError> for OperationError {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Bus(error) => error.into(),
+            ControlError::Unreadable { .. } => Self::new(Code::Failure, error.to_string()),
         }
     }
 }

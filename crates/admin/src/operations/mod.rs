@@ -8,6 +8,7 @@ mod access;
 mod acting;
 mod active;
 mod audit;
+mod backlog;
 mod call;
 mod caller;
 mod check;
@@ -18,8 +19,10 @@ mod error;
 mod holds;
 mod messages;
 mod metrics;
+mod modes;
 mod pairing;
 mod person;
+mod plugins;
 mod redaction;
 mod replays;
 mod retention;
@@ -46,6 +49,10 @@ pub use self::{
     acting::{Acting, perform},
     active::{ActivateUser, DeactivateUser, WhoseActivity},
     audit::{ListActs, ListedActs, WhichActs},
+    backlog::{
+        AnswerBacklog, ApplyBacklog, CatchUpBacklog, Fate, LetGo, LetGoBacklog, PlannedBacklog, PreviewBacklog,
+        ShowBacklog, SkipBacklog, WaitingNow, WhichFate, WhichPaced, WhichPlan, WhichSkipped, WhichWaiting,
+    },
     call::Entry,
     caller::Caller,
     check::{CheckAll, WhichCheck},
@@ -58,14 +65,22 @@ pub use self::{
     holds::{AddHold, HoldOn, ListHolds, ListedHolds, NewHold, ReleaseHolds, ReleasedHolds, WhichHolds, WhichReleased},
     messages::{CancelMessage, ExplainMessage, ShowMessage, WhichCancelled, WhichExplained, WhichShown},
     metrics::{Numbers, ShowMetrics, WhichMetrics},
+    modes::{
+        ClearMode, ListModeChanges, ListedChanges, ModeChanged, ModesShown, NewMode, SetMode, ShowModes, WhichMode,
+        WhichModeChanges, WhichModes,
+    },
     pairing::{ApprovePairing, ListPairings, ListedPairings, RevokePairing, WhichApproved, WhichCode, WhichPairings},
     person::{SetPerson, WhatOfPerson},
+    plugins::{
+        DisablePlugin, EnablePlugin, ListPluginChanges, LoadPlugin, OrderedPlugin, RestartPlugin, StartPlugin,
+        StopPlugin, UnloadPlugin, WhichPlugin, WhichPluginChanges,
+    },
     redaction::without_texts,
     replays::{
         ApplyReplay, PlanReplay, PlannedReplay, PreviewReplay, ReplayNow, ReplayedNow, WhichApplied, WhichReplayed,
     },
     retention::{PlanRetention, RemovedNow, RunRetention, ShowRetention, WhichRemoved, WhichRetention},
-    spoken::{Moment, Span, duration},
+    spoken::{Moment, Span, age, duration},
     status::{ShowStatus, WhichStatus, Whole},
     targets::{ClearTargets, ListTargets, WhichCleared, WhichTargets},
     users::{ListConversations, ListUsers, Renaming, ShowUser, UpdateUser, WhichPeople, WhichPerson},

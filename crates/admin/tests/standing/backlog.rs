@@ -41,17 +41,18 @@ async fn a_plan_is_carried_out_once() {
     let plan = backlog::keep(&home.store, &draft, "cli:me").await.unwrap();
     home.store.cancel(begun, "no").await.unwrap();
     let mut steps = 0;
-    let report = backlog::apply(&home.store, plan, "cli:me", |items| steps += items).await.unwrap();
+    let report = backlog::apply(&home.store, plan, "cli:me", None, |items| steps += items).await.unwrap();
     assert_eq!((report.items, report.done, report.done_before, report.skipped.len(), steps), (2, 1, 0, 1, 2));
     assert_eq!(report.skipped[0].reason.as_deref(), Some("it is cancelled by now"));
-    let again = backlog::apply(&home.store, plan, "cli:me", |_| panic!("there is nothing left")).await.unwrap();
+    let again = backlog::apply(&home.store, plan, "cli:me", None, |_| panic!("there is nothing left")).await.unwrap();
+    assert!(report.over && again.over);
     assert_eq!((again.done, again.done_before, again.skipped.len()), (0, 1, 1));
     let why = home.why(old).await;
     assert_eq!(why.state, MessageState::Cancelled);
     assert_eq!(why.sentence, "cancelled: operator: too old; a notice of that is on its way");
 
     let nobodys = PlanId::new();
-    let unknown = backlog::apply(&home.store, nobodys, "cli:me", |_| {}).await;
+    let unknown = backlog::apply(&home.store, nobodys, "cli:me", None, |_| {}).await;
     assert!(matches!(unknown, Err(BacklogError::NoPlan(_))), "{unknown:?}");
     assert!(matches!(backlog::let_go(&home.store, nobodys, "cli:me").await, Err(BacklogError::NoPlan(_))));
     let (actor, asked) = ("cli:me".to_owned(), json!({}));
@@ -64,10 +65,10 @@ async fn a_plan_is_carried_out_once() {
     };
     let replays = NewPlan { actor: actor.clone(), asked: asked.clone(), life: TTL, act: None, items: vec![item(old)] };
     let replays = home.store.make_plan(replays).await.unwrap();
-    let wrong = backlog::apply(&home.store, replays, "cli:me", |_| {}).await;
+    let wrong = backlog::apply(&home.store, replays, "cli:me", None, |_| {}).await;
     assert!(matches!(wrong, Err(BacklogError::Replays(_))), "{wrong:?}");
     let late = NewPlan { actor, asked, life: Duration::ZERO, act: Some(act), items: vec![item(old)] };
     let late = home.store.make_plan(late).await.unwrap();
-    let late = backlog::apply(&home.store, late, "cli:me", |_| {}).await;
+    let late = backlog::apply(&home.store, late, "cli:me", None, |_| {}).await;
     assert!(matches!(late, Err(BacklogError::Expired(_))), "{late:?}");
 }

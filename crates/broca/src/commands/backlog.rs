@@ -2,16 +2,17 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use broca_admin::backlog::{self, BacklogError, Draft, Report};
-use broca_core::{ConversationId, Instance, PlanId, Timestamp};
-use broca_store::{Backlog, BacklogAct, BacklogFilter, BacklogGroup};
-use serde_json::json;
-
-use super::{
-    letters::{actor, age},
-    replay::rate,
-    send::duration,
+use broca_admin::{
+    backlog::{Draft, Report},
+    operations::{
+        AnswerBacklog, ApplyBacklog, CatchUpBacklog, Deps, Fate, LetGoBacklog, PlannedBacklog, PreviewBacklog,
+        ShowBacklog, SkipBacklog, Span, WhichFate, WhichPaced, WhichPlan, WhichSkipped, WhichWaiting,
+    },
 };
+use broca_core::{ConversationId, Instance, PlanId, Timestamp};
+use broca_store::{Backlog, BacklogAct, BacklogGroup};
+
+use super::{letters::age, replay::rate, send::duration};
 use crate::{
     app::App,
     failure::{Code, Failure},
@@ -109,41 +110,75 @@ struct PlanArgs {
 struct ApplyArgs {
     #[arg(value_name = "PLAN")]
     plan: PlanId,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 impl Which {
-    fn filter(&self) -> BacklogFilter {
+    fn waiting(&self) -> WhichWaiting {
         let Self { platform, instance, agent, route, user, conversation, older_than } = self;
-        BacklogFilter {
+        WhichWaiting {
             instance: instance.clone(),
             platform: platform.clone(),
             agent: agent.clone(),
             route: route.clone(),
             user: user.clone(),
             conversation: *conversation,
-            older_than: *older_than,
+            older_than: older_than.map(Span),
         }
     }
 }
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
-    match &args.command {
-        None => show(app, &args.which).await,
-        Some(Command::Answer(args)) => plan(app, &args.plan, BacklogAct::Answer { per_second: args.rate }).await,
-        Some(Command::CatchUp(args)) => plan(app, &args.plan, BacklogAct::CatchUp { per_second: args.rate }).await,
-        Some(Command::Skip(args)) => plan(app, &args.plan, skip(args)?).await,
-        Some(Command::Apply(args)) => apply(app, args.plan).await,
-        Some(Command::LetGo(args)) => let_go(app, args.plan).await,
+    let deps = app.deps().await?;
+    let planned = match &args.command {
+        None => {
+            let now = app.operate::<ShowBacklog>(&deps, &args.which.waiting()).await?;
+            return app.output.result(&now, || text(&now.backlog));
+        }
+        Some(Command::Apply(args)) => return apply(app, &deps, &args.plan()).await,
+        Some(Command::LetGo(args)) => {
+            let gone = app.operate::<LetGoBacklog>(&deps, &args.plan()).await?;
+            return app.output.result(&gone, || format!("{} conversations go on at once", gone.conversations));
+        }
+        Some(Command::Answer(args)) if args.plan.dry_run => preview(app, &deps, args.fate(Fate::Answer)).await?,
+        Some(Command::CatchUp(args)) if args.plan.dry_run => preview(app, &deps, args.fate(Fate::CatchUp)).await?,
+        Some(Command::Skip(args)) if args.plan.dry_run => {
+            let SkipArgs { notice, reason, plan } = args;
+            let (filter, notice, reason) = (plan.which.waiting(), notice.clone(), reason.clone());
+            preview(app, &deps, WhichFate { fate: Fate::Skip, filter, rate: None, notice, reason }).await?
+        }
+        Some(Command::Answer(args)) => app.operate::<AnswerBacklog>(&deps, &args.paced()).await?,
+        Some(Command::CatchUp(args)) => app.operate::<CatchUpBacklog>(&deps, &args.paced()).await?,
+        Some(Command::Skip(args)) => {
+            let SkipArgs { notice, reason, plan } = args;
+            let filter = plan.which.waiting();
+            let request = WhichSkipped { filter, notice: notice.clone(), reason: reason.clone() };
+            app.operate::<SkipBacklog>(&deps, &request).await?
+        }
+    };
+    app.output.result(&planned, || plan_text(&planned.draft, planned.plan))
+}
+
+async fn preview(app: &App, deps: &Deps, request: WhichFate) -> Result<PlannedBacklog, Failure> {
+    app.operate::<PreviewBacklog>(deps, &request).await
+}
+
+impl PacedArgs {
+    fn paced(&self) -> WhichPaced {
+        WhichPaced { filter: self.plan.which.waiting(), rate: Some(self.rate) }
+    }
+
+    fn fate(&self, fate: Fate) -> WhichFate {
+        WhichFate { fate, filter: self.plan.which.waiting(), rate: Some(self.rate), notice: None, reason: None }
     }
 }
 
-async fn show(app: &App, which: &Which) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let backlog = backlog::show(&store, &which.filter()).await?;
-    let oldest_s = backlog.oldest().map(|age| age.as_secs());
-    let all = json!({"messages": backlog.messages(), "oldest_s": oldest_s, "backlog": backlog});
-    app.output.result(&all, || text(&backlog))
+impl ApplyArgs {
+    fn plan(&self) -> WhichPlan {
+        WhichPlan { plan: self.plan, reason: self.reason.clone() }
+    }
 }
 
 fn text(backlog: &Backlog) -> String {
@@ -188,31 +223,7 @@ fn text(backlog: &Backlog) -> String {
     format!("{all}\n\n{}", table(header, backlog.groups.iter().map(row)))
 }
 
-/// A plan without an age would end whatever came a moment ago, too.
-fn skip(args: &SkipArgs) -> Result<BacklogAct, Failure> {
-    let Some(older_than) = args.plan.which.older_than else {
-        return Err(Failure::new(Code::Usage, "say how old is too old")
-            .hint("`broca backlog` shows the ages; e.g. `broca backlog skip --older-than 2h`"));
-    };
-    let usual = || format!("passed over: it had waited for more than {}", age(older_than.as_secs()));
-    let reason = args.reason.clone().unwrap_or_else(usual);
-    let notice = args.notice.as_deref().map(str::trim).map(str::to_owned);
-    if notice.as_deref() == Some("") {
-        return Err(Failure::new(Code::Usage, "--notice has no text").hint("leave it out to say nothing"));
-    }
-    Ok(BacklogAct::Skip { reason, notice })
-}
-
-async fn plan(app: &App, args: &PlanArgs, act: BacklogAct) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let draft = backlog::draft(&store, &args.which.filter(), act).await?;
-    let plan =
-        if args.dry_run || draft.is_empty() { None } else { Some(backlog::keep(&store, &draft, &actor()).await?) };
-    app.output.result(&json!({"plan": plan, "draft": draft}), || planned(&draft, plan))
-}
-
-fn planned(draft: &Draft, plan: Option<PlanId>) -> String {
+fn plan_text(draft: &Draft, plan: Option<PlanId>) -> String {
     if draft.is_empty() {
         return "nothing waits that nobody has begun".to_owned();
     }
@@ -245,15 +256,8 @@ fn planned(draft: &Draft, plan: Option<PlanId>) -> String {
     lines.join("\n")
 }
 
-async fn apply(app: &App, plan: PlanId) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let mut dealt_with = 0;
-    let report = backlog::apply(&store, plan, &actor(), |items| dealt_with += items).await;
-    if let (Err(BacklogError::Store(_)), true) = (&report, dealt_with > 0) {
-        app.note(&format!("{dealt_with} items are done; run `broca backlog apply {plan}` again for the rest"));
-    }
-    let report = report?;
+async fn apply(app: &App, deps: &Deps, request: &WhichPlan) -> Result<(), Failure> {
+    let report = app.operate::<ApplyBacklog>(deps, request).await?;
     app.output.result(&report, || applied(&report))?;
     if report.skipped.is_empty() { Ok(()) } else { Err(Failure::said(Code::Partial as u8)) }
 }
@@ -265,26 +269,4 @@ fn applied(report: &Report) -> String {
     lines.extend(report.skipped.iter().map(|item| format!("  {}: {}", item.message_id, reason(item))));
     lines.push("`broca status` shows what is left of a pace, `broca backlog` what waits".to_owned());
     lines.join("\n")
-}
-
-async fn let_go(app: &App, plan: PlanId) -> Result<(), Failure> {
-    let store = app.store().await?;
-    store.check_migrated().await?;
-    let conversations = backlog::let_go(&store, plan, &actor()).await?;
-    let text = || format!("{conversations} conversations go on at once");
-    app.output.result(&json!({"plan": plan, "conversations": conversations}), text)
-}
-
-impl From<BacklogError> for Failure {
-    fn from(error: BacklogError) -> Self {
-        let code = match &error {
-            BacklogError::Store(_) => Code::Failure,
-            BacklogError::NoPlan(_) => Code::NotFound,
-            BacklogError::Expired(_) | BacklogError::Replays(_) => Code::Conflict,
-        };
-        match error {
-            BacklogError::Store(error) => error.into(),
-            error => Self::new(code, error.to_string()),
-        }
-    }
 }

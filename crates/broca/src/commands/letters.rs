@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use broca_admin::operations::WhichLetters;
+pub(crate) use broca_admin::operations::age;
 use broca_core::{ConversationId, Instance};
 use broca_store::Stage;
 
@@ -73,16 +74,6 @@ pub(crate) fn actor() -> String {
 pub(crate) fn person() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
     SAID.get().cloned().or(user).unwrap_or_else(|| "unknown".to_owned())
-}
-
-/// An age as people say it.
-pub(crate) fn age(seconds: u64) -> String {
-    match seconds {
-        s @ 0..=119 => format!("{s} s"),
-        s @ 120..=7_199 => format!("{} min", s / 60),
-        s @ 7_200..=172_799 => format!("{} h", s / 3_600),
-        s => format!("{} days", s / 86_400),
-    }
 }
 
 /// One line for a table.

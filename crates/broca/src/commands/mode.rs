@@ -3,32 +3,26 @@
 use std::time::Duration;
 
 use broca_admin::{
-    live,
+    live::InForce,
     modes::{self, ModesNow},
+    operations::{
+        ClearMode, ListModeChanges, ModeChanged, ModesShown, NewMode, SetMode, ShowModes, Span, WhichMode,
+        WhichModeChanges, WhichModes,
+    },
 };
-use broca_core::{
-    Instance,
-    format::rfc3339,
-    live::ModeSubject,
-    route::{DEFAULT_AGENT, Mode},
-    subject::KEY_MODES,
-};
+use broca_core::{Instance, format::rfc3339, route::Mode};
 use broca_store::Applied;
 use serde_json::json;
 
 use super::{
-    letters::actor,
     plugin::settings::{said, told},
     send::duration,
 };
 use crate::{
     app::App,
-    failure::{Code, Failure},
+    failure::Failure,
     output::{pairs, table},
 };
-
-/// How long a command waits for the workers.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -55,12 +49,18 @@ pub(crate) struct SetArgs {
     /// It ends by itself after this long, e.g. 30m, 2h [default: when it is cleared]
     #[arg(long = "for", value_parser = duration, value_name = "DURATION")]
     life: Option<Duration>,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClearArgs {
     #[command(flatten)]
     of: OfArgs,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 /// Neither is everything.
@@ -76,85 +76,47 @@ struct OfArgs {
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
-    match command {
-        Command::Show => show(app).await,
-        Command::Set(args) => {
-            let of = args.of.subject(app)?;
-            if args.mode == Mode::Live {
-                has_agents(app, &of)?;
-            }
-            set(app, &of, Some((args.mode, args.life))).await
+    let deps = app.deps().await?;
+    let changed = match command {
+        Command::Show => {
+            let shown = app.operate::<ShowModes>(&deps, &WhichModes {}).await?;
+            return app.output.result(&shown, || text(&shown));
         }
-        Command::Clear(args) => set(app, &args.of.subject(app)?, None).await,
         Command::History => {
-            let (store, bus) = app.both("mode").await?;
-            let changes = live::history(&store, &bus, KEY_MODES, 50).await?;
-            told(app, &changes)
+            let changes = app.operate::<ListModeChanges>(&deps, &WhichModeChanges::default()).await?;
+            return told(app, &changes);
         }
-    }
-}
-
-impl OfArgs {
-    /// A name that the settings do not have is a slip of the pen.
-    fn subject(&self, app: &App) -> Result<ModeSubject, Failure> {
-        let unknown = |what: &str, name: &str, known: Vec<String>| {
-            Err(Failure::new(Code::NotFound, format!("the settings have no {what} '{name}'"))
-                .hint(format!("they have: {}", known.join(", "))))
-        };
-        match (&self.plugin, &self.route) {
-            (Some(instance), _) if app.config.settings.plugins.contains_key(instance) => {
-                Ok(ModeSubject::Plugin(instance.clone()))
-            }
-            (Some(instance), _) => {
-                let known = app.config.settings.plugins.keys().map(ToString::to_string).collect();
-                unknown("plugin instance", instance.as_str(), known)
-            }
-            (None, Some(name)) => {
-                let known: Vec<String> = app.routes().names().map(str::to_owned).collect();
-                if known.contains(name) { Ok(ModeSubject::Route(name.clone())) } else { unknown("route", name, known) }
-            }
-            (None, None) => Ok(ModeSubject::Everything),
-        }
-    }
-}
-
-/// Whoever goes live needs somebody who answers: the messages would only wait.
-fn has_agents(app: &App, of: &ModeSubject) -> Result<(), Failure> {
-    let settings = &app.config.settings;
-    let agents: Vec<&str> = match of {
-        ModeSubject::Route(name) => {
-            let route = settings.routes.iter().find(|route| route.name == *name);
-            vec![route.and_then(|route| route.agent.as_deref()).unwrap_or(DEFAULT_AGENT)]
-        }
-        ModeSubject::Everything | ModeSubject::Plugin(_) => vec![DEFAULT_AGENT],
+        Command::Set(args) => app.operate::<SetMode>(&deps, &args.request()).await?,
+        Command::Clear(args) => app.operate::<ClearMode>(&deps, &args.request()).await?,
     };
-    match agents.into_iter().find(|agent| !settings.agents.contains_key(*agent)) {
-        None => Ok(()),
-        Some(agent) => Err(Failure::new(Code::Usage, format!("there is no agent '{agent}': messages would only wait"))
-            .hint(format!("set agents.{agent}.endpoint and agents.{agent}.agent_id and start again"))),
-    }
-}
-
-async fn set(app: &App, of: &ModeSubject, mode: Option<(Mode, Option<Duration>)>) -> Result<(), Failure> {
-    let (store, bus) = app.both("mode").await?;
-    match modes::set((&store, &bus), &actor(), of, mode).await? {
-        Some(revision) => said(app, &live::in_force(&store, KEY_MODES, revision, PATIENCE).await?),
+    let ModeChanged { revision, processes, others } = changed;
+    match revision {
+        Some(revision) => said(app, &InForce { revision, processes, others }),
         None => app.output.result(&json!({"revision": null}), || "nothing to change: it is so already".to_owned()),
     }
 }
 
-async fn show(app: &App) -> Result<(), Failure> {
-    let (store, bus) = app.both("mode").await?;
-    let now = modes::now(&store, &bus).await?;
-    let workers = modes::workers(&store).await?;
-    let configured = app.config.settings.effective_mode();
-    app.output.result(&json!({"configured": configured, "set": now, "workers": workers}), || {
-        let set = lines(&now).unwrap_or_else(|| "no mode is set at run time".to_owned());
-        let going = workers.iter().map(|worker| [worker.process.clone(), goes_by(worker, now.revision)]);
-        let going: Vec<[String; 2]> = going.collect();
-        let going = if going.is_empty() { "no worker runs".to_owned() } else { pairs(&going) };
-        format!("configured: {configured}\n\n{set}\n\n{going}")
-    })
+impl SetArgs {
+    fn request(&self) -> NewMode {
+        let OfArgs { plugin, route } = &self.of;
+        let (plugin, route, reason) = (plugin.clone(), route.clone(), self.reason.clone());
+        NewMode { mode: self.mode, plugin, route, life: self.life.map(Span), reason }
+    }
+}
+
+impl ClearArgs {
+    fn request(&self) -> WhichMode {
+        let OfArgs { plugin, route } = &self.of;
+        WhichMode { plugin: plugin.clone(), route: route.clone(), reason: self.reason.clone() }
+    }
+}
+
+fn text(ModesShown { configured, set: now, workers }: &ModesShown) -> String {
+    let set = lines(now).unwrap_or_else(|| "no mode is set at run time".to_owned());
+    let going = workers.iter().map(|worker| [worker.process.clone(), goes_by(worker, now.revision)]);
+    let going: Vec<[String; 2]> = going.collect();
+    let going = if going.is_empty() { "no worker runs".to_owned() } else { pairs(&going) };
+    format!("configured: {configured}\n\n{set}\n\n{going}")
 }
 
 /// The modes that are set, for people; `None` when there are none.

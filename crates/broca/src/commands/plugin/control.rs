@@ -1,13 +1,14 @@
 //! `broca plugin enable`, `disable`, `load`, `unload`, `start`, `stop`, `restart`: what a running `broca up` does with an
 //! instance.
 
-use std::time::Duration;
-
-use broca_admin::control::{Action, Carried, ControlError, order};
+use broca_admin::{
+    control::{Action, Carried},
+    operations::{
+        DisablePlugin, EnablePlugin, LoadPlugin, RestartPlugin, StartPlugin, StopPlugin, UnloadPlugin, WhichPlugin,
+    },
+};
 use broca_core::Instance;
-use serde_json::json;
 
-use super::super::letters::actor;
 use crate::{
     app::App,
     failure::{Code, Failure},
@@ -20,47 +21,36 @@ pub(crate) struct Args {
     /// How long to wait until it is done, in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Args {
+    fn request(&self) -> WhichPlugin {
+        WhichPlugin { instance: self.instance.clone(), timeout_s: self.timeout, reason: self.reason.clone() }
+    }
 }
 
 pub(super) async fn run(app: &App, args: &Args, action: Action) -> Result<(), Failure> {
-    let instance = &args.instance;
-    // Says which there are, should it be misspelt.
-    if !app.config.settings.plugins.contains_key(instance) {
-        app.blueprint(instance)?;
-    }
-    let bus = app.bus("admin").await?;
-    let carried = order(&bus, instance, action, &actor(), Duration::from_secs(args.timeout)).await?;
-    let name = action.as_str();
-    match &carried {
-        Carried::Done { supervised } => {
-            app.output.result(&json!({"instance": instance, "action": name, "result": carried}), || {
-                let pid = supervised.pid.map(|pid| format!(" as process {pid}")).unwrap_or_default();
-                format!("{instance} is {}{pid}", supervised.standing.as_str())
-            })
-        }
-        Carried::Refused { why, supervised } => {
-            let standing = supervised.standing.as_str();
-            Err(Failure::new(Code::Failure, format!("{name} {instance}: {why}"))
-                .hint(format!("it is {standing} now; the log of `broca up` says more")))
-        }
-        Carried::NobodyAnswered if matches!(action, Action::Enable | Action::Disable) => {
-            Err(Failure::new(Code::Partial, format!("{name}d for every later start, but no `broca up` answered"))
-                .hint("is one running with these settings? its next start goes by it"))
-        }
+    let (deps, request) = (app.deps().await?, args.request());
+    let ordered = match action {
+        Action::Enable => app.operate::<EnablePlugin>(&deps, &request).await?,
+        Action::Disable => app.operate::<DisablePlugin>(&deps, &request).await?,
+        Action::Load => app.operate::<LoadPlugin>(&deps, &request).await?,
+        Action::Unload => app.operate::<UnloadPlugin>(&deps, &request).await?,
+        Action::Start => app.operate::<StartPlugin>(&deps, &request).await?,
+        Action::Stop => app.operate::<StopPlugin>(&deps, &request).await?,
+        Action::Restart => app.operate::<RestartPlugin>(&deps, &request).await?,
+    };
+    match &ordered.result {
+        Carried::Done { supervised } | Carried::Refused { supervised, .. } => app.output.result(&ordered, || {
+            let pid = supervised.pid.map(|pid| format!(" as process {pid}")).unwrap_or_default();
+            format!("{} is {}{pid}", ordered.instance, supervised.standing.as_str())
+        }),
         Carried::NobodyAnswered => {
-            Err(Failure::new(Code::Unavailable, format!("no `broca up` answered within {} s", args.timeout)).hint(
-                "is one running with this instance in its settings? it may still carry the order out; give it more \
-                 --timeout",
-            ))
-        }
-    }
-}
-
-impl From<ControlError> for Failure {
-    fn from(error: ControlError) -> Self {
-        match error {
-            ControlError::Bus(error) => error.into(),
-            unreadable @ ControlError::Unreadable { .. } => Self::new(Code::Failure, unreadable.to_string()),
+            let done = format!("{}d for every later start, but no `broca up` answered", action.as_str());
+            Err(Failure::new(Code::Partial, done).hint("is one running with these settings? its next start goes by it"))
         }
     }
 }

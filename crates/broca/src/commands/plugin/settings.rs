@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use broca_admin::live::{self, Edit, InForce, LiveError};
+use broca_admin::{
+    live::{self, Edit, InForce, LiveError},
+    operations::{ListPluginChanges, ListedChanges, WhichPluginChanges},
+};
 use broca_core::{Instance, format::rfc3339, live::overlaid, subject};
 use broca_plugin::{SettingsError, SettingsSchema};
 use broca_store::{Applied, LiveChange, Outcome};
@@ -256,20 +259,17 @@ fn plain(value: &Value) -> String {
 }
 
 pub(crate) async fn history(app: &App, args: &HistoryArgs) -> Result<(), Failure> {
-    // A slip of the pen has no history.
-    app.blueprint(&args.instance)?;
-    let (store, bus) = app.both("plugins").await?;
-    let changes = live::history(&store, &bus, &subject::settings_key(&args.instance), args.limit).await?;
-    told(app, &changes)
+    let request = WhichPluginChanges { instance: args.instance.clone(), limit: args.limit };
+    told(app, &app.operate::<ListPluginChanges>(&app.deps().await?, &request).await?)
 }
 
 /// Changes, newest first.
-pub(crate) fn told(app: &App, changes: &[LiveChange]) -> Result<(), Failure> {
-    app.output.result(&json!({"items": changes}), || {
-        if changes.is_empty() {
+pub(crate) fn told(app: &App, changes: &ListedChanges) -> Result<(), Failure> {
+    app.output.result(changes, || {
+        if changes.items.is_empty() {
             return "nothing was ever set at run time".to_owned();
         }
-        table(["when", "who", "what", "revision"], changes.iter().map(line))
+        table(["when", "who", "what", "revision"], changes.items.iter().map(line))
     })
 }
 
