@@ -50,20 +50,15 @@ by_ids!(TURNS = "turns", "DELETE FROM turns WHERE message_id");
 by_ids!(OUTBOX = "outbox", "DELETE FROM outbox WHERE message_id");
 by_ids!(MESSAGES = "messages", "DELETE FROM messages WHERE id");
 
-/// Turns of several messages of which the first goes and another stays, with the first that stays.
+/// Turns of several messages of which the first goes, with those of them that stay, in order.
 pub(crate) const HEIRS: [&str; 2] = [
     "-- remove: heirs of turns
-SELECT t.id, m.message_id, m.attempt
-FROM turns t JOIN turn_messages m ON m.turn_id = t.id AND m.message_id <> ALL ($1)
-WHERE t.message_id = ANY ($1) AND t.messages > 1
-  AND NOT EXISTS (SELECT 1 FROM turn_messages b WHERE b.turn_id = t.id AND b.ord < m.ord AND b.message_id <> ALL ($1))",
+SELECT t.id, m.message_id, m.attempt FROM turns t JOIN turn_messages m ON m.turn_id = t.id
+WHERE t.message_id = ANY ($1) AND t.messages > 1 AND m.message_id <> ALL ($1) ORDER BY t.id, m.ord",
     "-- remove: heirs of turns
-SELECT t.id, m.message_id, m.attempt
-FROM turns t JOIN turn_messages m ON m.turn_id = t.id
-    AND m.message_id NOT IN (SELECT unhex(value) FROM json_each($1))
+SELECT t.id, m.message_id, m.attempt FROM turns t JOIN turn_messages m ON m.turn_id = t.id
 WHERE t.message_id IN (SELECT unhex(value) FROM json_each($1)) AND t.messages > 1
-  AND NOT EXISTS (SELECT 1 FROM turn_messages b WHERE b.turn_id = t.id AND b.ord < m.ord
-                  AND b.message_id NOT IN (SELECT unhex(value) FROM json_each($1)))",
+  AND m.message_id NOT IN (SELECT unhex(value) FROM json_each($1)) ORDER BY t.id, m.ord",
 ];
 
 pub(crate) const HAND_ON: &str = "-- remove: hand a turn on
@@ -114,12 +109,14 @@ pub(crate) async fn remove(
 
 /// A turn belongs to the first message that was said in it. What it says of those that stay, stays.
 async fn hand_turns_on(tx: &mut Tx<'_>, going: &[Uuid]) -> Result<(), StoreError> {
-    let heirs: Vec<(Uuid, Uuid, i64)> = match tx {
+    let mut heirs: Vec<(Uuid, Uuid, i64)> = match tx {
         Tx::Pg(conn) => sqlx::query_as(HEIRS[0]).bind(going.to_vec()).fetch_all(&mut **conn).await?,
         Tx::Lite(conn) => {
             sqlx::query_as(HEIRS[1]).bind(batch(going, |id| json!(hex(*id)))).fetch_all(&mut **conn).await?
         }
     };
+    // The first that stays.
+    heirs.dedup_by_key(|(turn, ..)| *turn);
     for (turn, message, attempt) in heirs {
         change!(tx, HAND_ON, turn, message, attempt)?;
     }
