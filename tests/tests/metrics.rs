@@ -1,7 +1,12 @@
 //! What the processes show of themselves: the names are those of the table and of `deploy/metrics.md`, the numbers are
 //! those of what happened, and readiness follows the servers.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use broca_core::metric::{self, Role};
 use broca_tests::{Database, Home, Process, Rig, RigOptions, Scrape, eventually, page};
@@ -103,6 +108,24 @@ async fn address_of(process: &Process) -> String {
     find().expect("it was there")
 }
 
+/// A name, labels and the value that it should have.
+type Figure<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
+/// Waits until every one of these is exactly what it should be: one event is counted in several figures, one after the other.
+async fn settles(address: &str, expected: &[Figure<'_>]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let scrape = Scrape::of(address);
+        let found = expected.iter().map(|(name, labels, value)| (name, labels, scrape.sum(name, labels), *value));
+        let wrong: Vec<_> = found.filter(|(.., found, value)| found != value).collect();
+        if wrong.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "name, labels, found, expected: {wrong:?}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_counted_is_what_happened() {
     let rig = Rig::start(RigOptions::new(Database::Sqlite)).await;
@@ -112,33 +135,36 @@ async fn what_is_counted_is_what_happened() {
     rig.say(4, 5);
     let demo = [("plugin", "demo"), ("platform", "demo")];
     let with = |more: (&'static str, &'static str)| [demo.as_slice(), &[more]].concat();
-    let delivered = || Scrape::of(&at_plugin).sum("broca_deliveries_total", &with(("outcome", "delivered"))) >= 20.0;
-    eventually("all are delivered", PATIENCE, || async { delivered() }).await;
-
-    let plugin = Scrape::of(&at_plugin);
-    assert_eq!(plugin.sum("broca_messages_total", &with(("outcome", "accepted"))), 20.0);
-    for outcome in ["refused", "unavailable"] {
-        assert_eq!(plugin.sum("broca_messages_total", &with(("outcome", outcome))), 0.0);
-    }
-    assert_eq!(plugin.sum("broca_deliveries_total", &demo), 20.0);
-    for histogram in ["broca_delivery_duration_seconds_count", "broca_delivered_delay_seconds_count"] {
-        assert_eq!(plugin.sum(histogram, &demo), 20.0, "{histogram}");
-    }
-    assert_eq!(plugin.sum("broca_plugin_state", &with(("state", "connected"))), 1.0);
-    assert_eq!(plugin.sum("broca_plugin_state", &demo), 1.0, "one state at a time");
-
-    let worker = Scrape::of(&at_worker);
-    for (name, labels) in [
-        ("broca_turns_started_total", [("agent", "default")].as_slice()),
-        ("broca_turns_total", &[("agent", "default"), ("outcome", "answered")]),
-        ("broca_turn_duration_seconds_count", &[("agent", "default")]),
-        ("broca_messages_ended_total", &with(("outcome", "completed"))),
-        ("broca_answer_delay_seconds_count", &demo),
-        ("broca_publishes_total", &[("kind", "response"), ("outcome", "stored")]),
-    ] {
-        assert_eq!(worker.sum(name, labels), 20.0, "{name}");
-    }
-    assert_eq!(worker.sum("broca_store_batch_items_sum", &[("operation", "start turn")]), 20.0);
+    let delivered = with(("outcome", "delivered"));
+    settles(
+        &at_plugin,
+        &[
+            ("broca_messages_total", &with(("outcome", "accepted")), 20.0),
+            ("broca_messages_total", &demo, 20.0),
+            ("broca_deliveries_total", &delivered, 20.0),
+            ("broca_deliveries_total", &demo, 20.0),
+            ("broca_delivery_duration_seconds_count", &demo, 20.0),
+            ("broca_delivered_delay_seconds_count", &demo, 20.0),
+            ("broca_plugin_state", &with(("state", "connected")), 1.0),
+            // One state at a time.
+            ("broca_plugin_state", &demo, 1.0),
+        ],
+    )
+    .await;
+    let default = [("agent", "default")];
+    settles(
+        &at_worker,
+        &[
+            ("broca_turns_started_total", &default, 20.0),
+            ("broca_turns_total", &[("agent", "default"), ("outcome", "answered")], 20.0),
+            ("broca_turn_duration_seconds_count", &default, 20.0),
+            ("broca_messages_ended_total", &with(("outcome", "completed")), 20.0),
+            ("broca_answer_delay_seconds_count", &demo, 20.0),
+            ("broca_publishes_total", &[("kind", "response"), ("outcome", "stored")], 20.0),
+            ("broca_store_batch_items_sum", &[("operation", "start turn")], 20.0),
+        ],
+    )
+    .await;
     eventually("nothing is in hand", PATIENCE, || async {
         let scrape = Scrape::of(&at_worker);
         scrape.sum("broca_slots_used", &[]) == 0.0 && scrape.sum("broca_leases_held", &[]) == 0.0
@@ -164,10 +190,10 @@ async fn readiness_follows_the_servers() {
     says(200, "\"ready\":true").await;
     rig.nats.node_mut(0).kill9();
     says(503, "the connection to NATS is lost").await;
-    assert_eq!(Scrape::of(&address).sum("broca_nats_connected", &[]), 0.0);
+    settles(&address, &[("broca_nats_connected", &[], 0.0)]).await;
     rig.nats.node_mut(0).restart();
     says(200, "\"ready\":true").await;
-    assert_eq!(Scrape::of(&address).sum("broca_nats_reconnects_total", &[]), 1.0);
+    settles(&address, &[("broca_nats_reconnects_total", &[], 1.0)]).await;
     let postgres = rig.postgres.as_mut().expect("it runs on PostgreSQL");
     postgres.stop();
     says(503, "database").await;
@@ -218,7 +244,7 @@ async fn one_worker_audits_and_another_one_takes_over() {
         scrape.types.contains_key("broca_orphans").then(|| scrape.sum("broca_orphans", &[]))
     };
     eventually("the forgotten message is found", PATIENCE, || async { orphans(&at_first) == Some(1.0) }).await;
-    assert_eq!(Scrape::of(&at_first).sum("broca_audit_findings", &[("kind", "forgotten")]), 1.0);
+    settles(&at_first, &[("broca_audit_findings", &[("kind", "forgotten")], 1.0)]).await;
     let said = |process: &Process| process.output().matches("conversations with work that nobody does").count();
     assert_eq!(said(&first), 1, "once, not at every audit: {}", first.output());
 
