@@ -27,8 +27,9 @@ pub enum StoreError {
     /// next one.
     #[error("message {0} was taken out of its queue")]
     LeftQueue(MessageId),
-    /// The message waits in its queue and is not to be begun: a hold was put on since the page was read. Read it again.
-    #[error("message {0} is on hold")]
+    /// The message waits in its queue and is not to be begun: since the page was read a hold was put on, or the end of one
+    /// put others before it. Read it again.
+    #[error("message {0} is on hold, or not the first pending one of its conversation any more")]
     KeptBack(MessageId),
     /// The messages are not the first pending ones of their conversation any more, or one of them is on hold: read the
     /// queue again.

@@ -14,7 +14,10 @@ use crate::{
 
 pub(crate) const LOOK_START: &str = concat!(
     "-- start turn: look
-SELECT j.key + 1 AS n, m.state, CASE WHEN m.state IN ('received', 'processing') AND NOT ",
+SELECT j.key + 1 AS n, m.state, CASE WHEN m.id = (
+           SELECT e.id FROM messages e
+           WHERE e.conversation_id = c.id AND e.seq > c.head AND e.state IN ('received', 'processing')
+           ORDER BY e.seq LIMIT 1) AND NOT ",
     if_any_hold!(
         kept_back!(lite, "m", "(SELECT p.user_id FROM profiles p WHERE p.id = m.profile_id)", "c.agent", now!()),
         "FALSE"

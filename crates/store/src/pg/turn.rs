@@ -18,7 +18,7 @@ input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[])
         WITH ORDINALITY AS i (turn_id, conversation_id, epoch, message_id, worker, n)
 ), locked AS MATERIALIZED (
-    SELECT i.*, c.agent_conversation, CASE t.state WHEN 'started' THEN t.attempt END AS again, ",
+    SELECT i.*, c.head, c.agent_conversation, CASE t.state WHEN 'started' THEN t.attempt END AS again, ",
     if_any_hold!(
         concat!(
             "(SELECT ",
@@ -38,6 +38,10 @@ input AS MATERIALIZED (
     FROM locked l
     WHERE m.id = l.message_id AND m.conversation_id IS NOT DISTINCT FROM l.conversation_id
       AND m.state IN ('received', 'processing') AND l.again IS NULL AND l.kept_back IS NOT TRUE
+      AND m.id = (
+          SELECT e.id FROM messages e
+          WHERE e.conversation_id = l.conversation_id AND e.seq > l.head AND e.state IN ('received', 'processing')
+          ORDER BY e.seq LIMIT 1)
     RETURNING l.*, m.attempts
 ), started AS (
     INSERT INTO turns (id, conversation_id, message_id, attempt, epoch, worker, state, agent_conversation, started_at)

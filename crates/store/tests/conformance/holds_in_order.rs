@@ -24,7 +24,11 @@ use crate::{
     on_both,
 };
 
-on_both!(no_message_overtakes_another_under_any_holds, holds_strand_nothing_among_workers);
+on_both!(
+    no_message_overtakes_another_under_any_holds,
+    holds_strand_nothing_among_workers,
+    a_page_from_before_a_return_begins_nothing_out_of_order
+);
 
 const PEOPLE: [&str; 3] = ["ann", "ben", "cem"];
 const INSTANCES: [&str; 2] = ["cli", "web"];
@@ -192,4 +196,55 @@ async fn holds_strand_nothing_among_workers(home: Home) {
     assert_eq!(begun.lock().await.len(), MESSAGES);
     assert_eq!(home.number("SELECT count(*) FROM conversations WHERE head <> tail OR owner IS NOT NULL").await, 0);
     assert_eq!(home.number("SELECT count(*) FROM messages WHERE state <> 'completed' OR held_by IS NOT NULL").await, 0);
+}
+
+/// A worker reads its page, and then the end of a hold puts the message on it behind another one.
+async fn a_page_from_before_a_return_begins_nothing_out_of_order(home: Home) {
+    let (store, me) = (&home.store, worker("w"));
+    let hold = async |subject| {
+        let new = NewHold { subject, reason: "any".to_owned(), actor: "test".to_owned(), life: None };
+        match store.put_hold(new).await.unwrap() {
+            PutOn::New(hold) => hold.id,
+            other => panic!("{other:?}"),
+        }
+    };
+    let settle = async |hold| while matches!(store.settle_hold(hold).await.unwrap(), Settled::Step { .. }) {};
+    let message = |instance: &str, text: &str| NewMessage {
+        instance: instance.parse().unwrap(),
+        route: "slow".to_owned(),
+        ..together("ann", text)
+    };
+    let claim = |message, instance: &str| ClaimRequest {
+        message,
+        instance: instance.parse().unwrap(),
+        worker: me.clone(),
+        ttl: TTL,
+    };
+
+    let instance = hold(HoldSubject::Instance("web".parse().unwrap())).await;
+    let (first, _) = home.accept(message("web", "first")).await;
+    assert!(matches!(store.claim(claim(first, "web")).await.unwrap(), Claimed::Idle), "all of it is set aside");
+    store.release_hold(instance, "test").await.unwrap();
+    let (second, _) = home.accept(message("cli", "second")).await;
+    let Claimed::Held(lease) = store.claim(claim(second, "cli")).await.unwrap() else { panic!("it is free") };
+    assert_eq!(lease.pending.iter().map(|message| message.id).collect::<Vec<_>>(), [second]);
+
+    // What the first hold took out goes over to the second one, and comes back before what was accepted behind it.
+    let route = hold(HoldSubject::Route("slow".to_owned())).await;
+    settle(instance).await;
+    store.release_hold(route, "test").await.unwrap();
+    settle(route).await;
+
+    let (conversation, epoch) = (lease.conversation, lease.epoch);
+    let start = |message| StartTurn { turn: TurnId::new(), conversation, epoch, message, worker: me.clone() };
+    assert!(matches!(store.start_turn(start(second)).await, Err(StoreError::KeptBack(id)) if id == second));
+    let page = store.pending(conversation, epoch).await.unwrap();
+    assert_eq!(page.iter().map(|message| message.id).collect::<Vec<_>>(), [first, second]);
+    for message in [first, second] {
+        let start = start(message);
+        let turn = Some(start.turn);
+        assert!(matches!(store.start_turn(start).await, Ok(Fenced::Done(1))));
+        let finish = Finish { conversation, epoch, message, turn, end: silent(), if_failed: IfFailed::default() };
+        assert_eq!(done(store.finish(finish).await.unwrap()).released, message == second);
+    }
 }
