@@ -3,10 +3,11 @@
 use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
-    ConnectOptions, Executor, PgPool, SqliteConnection, SqlitePool,
+    ConnectOptions, Database, Executor, PgConnection, PgPool, SqliteConnection, SqlitePool,
     migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    pool::PoolOptions,
+    postgres::PgConnectOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 
@@ -17,6 +18,9 @@ pub(crate) static SQLITE: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// How long one waits for a connection before the database counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An older connection is replaced by whoever takes it next: servers keep memory for each, and one behind a balancer
+/// should come to a new server some time.
+const CONNECTION_LIFE: Duration = Duration::from_secs(30 * 60);
 /// SQLite's writers of other processes wait for each other this long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -47,12 +51,24 @@ pub(crate) struct Lite {
     pub(crate) reader: SqlitePool,
 }
 
+/// With `idle_timeout` and `max_lifetime` a pool of sqlx 0.9.0 has a task that looks at as many connections as are idle. It
+/// counts one that comes back after others can take it already (`PoolInner::release`), so in between the number may be
+/// 2^64 - 1, and the task that reads it then keeps a core busy for good. Without the two there is no such task.
+fn pool<D: Database>(size: u32, life: Duration) -> PoolOptions<D> {
+    PoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .before_acquire(move |_, connection| Box::pin(std::future::ready(Ok(connection.age < life))))
+}
+
 impl Pg {
     pub(crate) async fn connect(url: &str, connections: u32, operations: u32) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(|error| bad_url("postgres://…", error))?;
         let options = options.application_name("broca").disable_statement_logging();
         let pool = |size: u32| {
-            PgPoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(|conn, _| {
+            pool(size, CONNECTION_LIFE).after_connect(|conn: &mut PgConnection, _| {
                 Box::pin(async move {
                     conn.execute(PG_SESSION).await?;
                     Ok(())
@@ -85,10 +101,7 @@ impl Lite {
             std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
         }
         let writer = options.clone().connect().await?;
-        let reader = SqlitePoolOptions::new()
-            .max_connections(readers.max(1))
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options.pragma("query_only", "1"));
+        let reader = pool(readers.max(1), CONNECTION_LIFE).connect_lazy_with(options.pragma("query_only", "1"));
         Ok(Self { writer: Arc::new(Mutex::new(writer)), reader })
     }
 }
@@ -147,6 +160,16 @@ impl Db {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_replaced_when_it_is_old() {
+        for (life, stays) in [(CONNECTION_LIFE, true), (Duration::ZERO, false)] {
+            let pool = pool::<sqlx::Sqlite>(1, life).connect_lazy("sqlite::memory:").unwrap();
+            assert_eq!((pool.options().get_idle_timeout(), pool.options().get_max_lifetime()), (None, None));
+            pool.execute("CREATE TEMP TABLE mark (id INTEGER)").await.unwrap();
+            assert_eq!(pool.execute("SELECT * FROM mark").await.is_ok(), stays);
+        }
+    }
 
     #[test]
     fn both_databases_have_the_same_migrations() {
