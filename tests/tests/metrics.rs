@@ -188,6 +188,8 @@ async fn readiness_follows_the_servers() {
         }
     };
     says(200, "\"ready\":true").await;
+    // One that cannot begin says so and ends; from here on it waits an outage out.
+    eventually("it has begun", PATIENCE, || async { worker.output().contains("working") }).await;
     rig.nats.node_mut(0).kill9();
     says(503, "the connection to NATS is lost").await;
     settles(&address, &[("broca_nats_connected", &[], 0.0)]).await;
