@@ -6,7 +6,8 @@ use super::{KeptFile, Kind, plain};
 use crate::format::platform_label;
 
 impl Kind {
-    fn label(self) -> &'static str {
+    /// For people.
+    pub fn label(self) -> &'static str {
         match self {
             Self::Animation => "animation",
             Self::Audio => "audio",
