@@ -66,6 +66,12 @@ impl<'de> Deserialize<'de> for Content {
     }
 }
 
+/// A mistake in what is attached is no reason to lose a message.
+fn decoded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Content>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.and_then(|text| STANDARD.decode(text).ok()).map(Content))
+}
+
 impl JsonSchema for Content {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Content".into()
@@ -92,8 +98,8 @@ pub struct Attachment {
     pub name: Option<String>,
     /// Where everybody may get it, if its platform gives such an address (`https`).
     pub url: Option<String>,
-    /// Its bytes. Only images' are looked at.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Its bytes, in base64. Only images' are looked at; what is no base64 counts as missing.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "decoded")]
     pub content: Option<Content>,
     /// Why an image comes without its bytes, in words that fit behind "not passed on: ".
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,7 +190,8 @@ mod tests {
             serde_json::from_value::<Attachment>(written).unwrap(),
             Attachment { content: Some(Content(b"hi".to_vec())), ..Attachment::default() }
         );
-        assert!(serde_json::from_value::<Attachment>(json!({"content": "hello!"})).is_err());
+        assert!(serde_json::from_value::<Content>(json!("hello!")).is_err());
+        assert_eq!(serde_json::from_value::<Attachment>(json!({"content": "hello!"})).unwrap(), Attachment::default());
         assert!(!format!("{:?}", Content(b"secret".to_vec())).contains("secret"));
     }
 }
