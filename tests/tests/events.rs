@@ -7,7 +7,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use broca_core::{DeliveryError, Event, EventType, Limits, MessageId, Profile, Receipt, Response, route::Routes};
+use broca_core::{
+    AttachmentPolicy, DeliveryError, Event, EventType, Limits, MessageId, Profile, Receipt, Response, route::Routes,
+};
 use broca_pipeline::{deliver::DeliveryOptions, events::EventOptions, plugin::PluginDeps};
 use broca_plugin::{
     Blueprint, Capabilities, Context, Listen, Manifest, Parts, Plugin, PluginError, PluginState, SettingsSchema, Typing,
@@ -147,6 +149,7 @@ async fn host(rig: &Rig, instance: &str, wants: Vec<Listen>, shutdown: &Cancella
         instance: instance.parse().expect("a name"),
         routes: Arc::new(Routes::default()),
         limits: Limits::default(),
+        attachments: AttachmentPolicy::default(),
         options: DeliveryOptions::default(),
         events: EventOptions::default(),
         access: broca_pipeline::admission::AccessOptions::default(),

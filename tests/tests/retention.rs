@@ -97,6 +97,7 @@ async fn what_is_over_goes_while_messages_flow(database: Database) {
         agent: "default".to_owned(),
         scope: Scope::Profile,
         trace: TraceParent::random(),
+        files: Vec::new(),
         admission: Admission::Open,
     };
     let Accepted::Duplicate { message } = store.ingest(again).await.expect("the store answers") else {

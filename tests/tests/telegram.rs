@@ -96,6 +96,7 @@ async fn an_answer_finds_its_way_back() {
     stage.telegram.say(in_private(7, "*hello* & #letta(takes=700)").by("alice"));
     stage.telegram.say(in_group(GROUP, 8, &format!("@{BOT_NAME} hi")).in_topic(5));
     stage.telegram.say(in_private(9, &format!("![plot](https://a.example/p.png) {}", "word ".repeat(900))));
+    stage.telegram.script(|script| drop(script.files.insert("F".to_owned(), b"\xFF\xD8\xFF a picture".to_vec())));
     let picture = json!({"text": null, "caption": "look", "photo": [{"file_id": "F", "width": 4, "height": 3}]});
     stage.telegram.say(in_private(10, "").with(picture));
     let log = stage.telegram.wait_for_log(PATIENCE, |log| log.len() >= 6).await;

@@ -2,7 +2,8 @@
 //!
 //! In steps, each of which may be repeated: nothing of theirs is begun any more ([`quieten`]), the agents' side is
 //! deleted by whoever speaks with agents, then the rows go, the person last ([`remove`]). Who is killed between any
-//! two runs it again. A copy in the dead-letter stream is dropped before the row that tells where it lies.
+//! two runs it again. A copy in the dead-letter stream, and a file in the object store, is dropped before the row that
+//! tells where it lies.
 
 use std::time::{Duration, Instant};
 
@@ -143,6 +144,11 @@ async fn some(store: &Store, bus: &Bus, forget: &Forget, items: &[ForgetItem]) -
     for item in items.iter().filter(|item| item.copied) {
         let copies = subject::dead_letters_of(&item.instance, item.message);
         bus.purge(subject::STREAM_DLQ, &copies).await?;
+    }
+    for item in items {
+        for object in &item.objects {
+            bus.drop_object(&subject::files_bucket(&item.instance), object).await?;
+        }
     }
     let messages: Vec<_> = items.iter().map(|item| item.message).collect();
     Ok(store.forget_remove(forget.user, &messages, forget.dedupe).await?)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broca_core::{EventKind, MessageId, Timestamp, format::rfc3339};
+use broca_core::{EventKind, KeptFile, MessageId, Timestamp, format::rfc3339};
 use broca_store::JourneyEvent;
 use serde_json::Value;
 
@@ -24,7 +24,9 @@ fn told(event: &JourneyEvent) -> String {
     let is_notice = event.detail.get("notice").and_then(Value::as_bool) == Some(true);
     let (what, of_notice) = if is_notice { ("notice", " of the notice") } else { ("answer", "") };
     match event.kind {
-        EventKind::Accepted => format!("accepted through {actor} as its event {}", text("event_id")),
+        EventKind::Accepted => {
+            format!("accepted through {actor} as its event {}{}", text("event_id"), files(event))
+        }
         EventKind::Replayed => {
             format!("replayed by {actor} from the {} on; it was {}", text("stage"), text("was_state"))
         }
@@ -86,6 +88,22 @@ fn told(event: &JourneyEvent) -> String {
         EventKind::BreakerOpened | EventKind::BreakerClosed => format!("{} for {}{why}", event.kind, text("endpoint")),
         EventKind::Forgotten => format!("forgotten on the person's wish, by {actor}"),
     }
+}
+
+/// What came with a message, and what of it was not kept.
+fn files(event: &JourneyEvent) -> String {
+    let read = |files: &Value| serde_json::from_value::<Vec<KeptFile>>(files.clone()).ok();
+    let files = event.detail.get("files").and_then(read).unwrap_or_default();
+    let one = |file: &KeptFile| match (&file.object, &file.refused) {
+        (Some(_), _) => {
+            let (mime, size) = (file.mime.as_deref().unwrap_or("file"), file.size.unwrap_or_default());
+            format!("{mime} of {size} bytes, kept")
+        }
+        (None, Some(why)) => format!("{}, not kept: {why}", file.kind.label()),
+        (None, None) => file.kind.label().to_owned(),
+    };
+    let told: Vec<String> = files.iter().map(one).collect();
+    if told.is_empty() { String::new() } else { format!("; came with {}", told.join(" and ")) }
 }
 
 pub(crate) fn why(class: Option<&str>, reason: Option<&str>) -> String {

@@ -7,11 +7,12 @@ use broca_admin::{
     modes::{self, ModesNow},
 };
 use broca_bus::{Auth, Bus, BusOptions};
-use broca_core::{Instance, route::Routes};
+use broca_core::{AttachmentPolicy, Instance, route::Routes};
 use broca_pipeline::{
     PipelineError, admission::AccessOptions, deliver::DeliveryOptions, events::EventOptions, sweep::SweepOptions,
     worker::WorkerOptions,
 };
+use broca_plugin::Blueprint;
 use broca_plugin_cli::CliSettings;
 use broca_store::{AuditLimits, PairingTerms, Store, StoreOptions};
 use secrecy::SecretString;
@@ -127,6 +128,19 @@ impl App {
     pub(crate) fn enabled_instances(&self) -> Vec<Instance> {
         let enabled = self.settings().plugins.iter().filter(|(_, plugin)| plugin.enabled);
         enabled.map(|(instance, _)| instance.clone()).collect()
+    }
+
+    /// What of an instance's messages' files is kept.
+    pub(crate) fn attachments(&self, instance: &Instance) -> AttachmentPolicy {
+        let general = &self.settings().attachments;
+        let own = self.settings().plugins.get(instance).and_then(|plugin| plugin.attachments.as_ref());
+        own.map_or_else(|| general.clone(), |own| own.over(general))
+    }
+
+    /// Whether an instance is to have a bucket for files: its plugin carries them, and its settings keep them.
+    pub(crate) fn keeps_files(&self, instance: &Instance) -> bool {
+        let carries = |blueprint: Blueprint| blueprint.manifest().capabilities.attachments;
+        self.attachments(instance).enabled && self.blueprint(instance).is_ok_and(carries)
     }
 
     pub(crate) fn routes(&self) -> Arc<Routes> {

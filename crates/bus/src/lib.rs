@@ -13,6 +13,7 @@ mod consume;
 mod error;
 mod events;
 mod job;
+mod objects;
 mod publish;
 mod pull;
 mod purge;

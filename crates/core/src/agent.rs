@@ -98,6 +98,8 @@ classes!(
     AgentError = "agent_error",
     /// The far side refused our credentials.
     Unauthorised = "unauthorised",
+    /// The agent's model does not take the images of the message. It is said again without them.
+    ImageRefused = "image_refused",
     /// The agent, conversation, chat or user does not exist (any more).
     NotFound = "not_found",
     /// The far side understood and refused.

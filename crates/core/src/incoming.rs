@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{TraceParent, format::sanitize, retry::Budget};
+use crate::{Attachment, TraceParent, format::sanitize, retry::Budget};
 
 /// One platform message. The plugin reports facts; the core decides what becomes of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,11 @@ pub struct Incoming {
     /// Who the sender is by the plugin's own settings, if those say anything about it.
     #[serde(default)]
     pub claim: Option<Claim>,
+    /// May be empty where something is attached.
     pub text: String,
+    /// What came with the text, in order. Each is told in the text, in a line of its own; only images' bytes are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
     /// Whatever the plugin wants to see again when it delivers the answer.
     #[serde(default)]
     pub attributes: serde_json::Value,
@@ -104,7 +108,7 @@ impl Incoming {
             return Err(Refusal::TooLong { bytes: self.text.len(), limit: limits.max_text_bytes });
         }
         self.text = sanitize(&self.text);
-        if self.text.is_empty() {
+        if self.text.is_empty() && self.attachments.is_empty() {
             return Err(Refusal::Empty);
         }
         if self.budget.and_then(|budget| budget.max_attempts) == Some(0) {
@@ -184,6 +188,8 @@ mod tests {
         assert_eq!(says(" \0\n").checked(&limits), Err(Refusal::Empty));
         let long = says(&"x".repeat(10 << 20)).checked(&limits).unwrap_err();
         assert_eq!(long.to_string(), "the message has 10485760 bytes, more than the limit of 65536: send it in parts");
+        let picture = Incoming { attachments: vec![Attachment::default()], ..says("") };
+        assert_eq!(picture.checked(&limits).unwrap().text, "");
         let nameless = Incoming { event_id: String::new(), ..says("hi") };
         assert_eq!(nameless.checked(&limits), Err(Refusal::Missing { field: "event_id" }));
         let odd = Incoming { chat_id: Some("a\nb".into()), ..says("hi") };

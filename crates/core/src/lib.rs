@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod attachment;
 pub mod breaker;
 pub mod burst;
 pub mod clock;
@@ -29,6 +30,7 @@ pub mod subject;
 pub mod trace;
 
 pub use agent::{Answer, TurnOutcome, Usage};
+pub use attachment::{Attachment, AttachmentPolicy, KeptFile};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use delivery::{DeliveryError, Part, Profile, Receipt, Response, ResponseKind};
 pub use event::{Event, EventType};

@@ -70,6 +70,16 @@ pub fn control_key(instance: &Instance) -> String {
     format!("control.{instance}")
 }
 
+/// The object store's bucket of an instance's files: `BROCA_FILES_<instance>`.
+pub fn files_bucket(instance: &Instance) -> String {
+    format!("BROCA_FILES_{instance}")
+}
+
+/// The stream that such a bucket is.
+pub fn files_stream(instance: &Instance) -> String {
+    format!("OBJ_{}", files_bucket(instance))
+}
+
 /// The subject of one of the bucket's keys.
 pub fn of_setting(key: &str) -> String {
     format!("$KV.{KV_SETTINGS}.{key}")

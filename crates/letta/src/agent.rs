@@ -1,12 +1,29 @@
 //! The contract between the pipeline and whatever answers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use broca_core::{ConversationId, Timestamp, TraceParent, TurnId, TurnOutcome, agent::Failure};
 
 /// The agent's own name for a conversation (`conv-…` at Letta). Kept in SQL once it is known.
 pub type AgentConversation = String;
+
+/// An image that the agent is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    /// It stands behind so many bytes of the text.
+    pub at: usize,
+    /// E.g. `image/png`.
+    pub media_type: String,
+    /// Base64, and nothing in front of it.
+    pub data: String,
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Image({} at {}, {} characters)", self.media_type, self.at, self.data.len())
+    }
+}
 
 /// One thing to say to an agent.
 #[derive(Clone, Debug)]
@@ -16,6 +33,8 @@ pub struct TurnRequest {
     pub conversation: AgentConversation,
     /// Already formatted.
     pub text: String,
+    /// In the order of their places. An agent that takes none has the text, which tells of them.
+    pub images: Arc<[Image]>,
     /// Who wrote, as stored with the message at the agent; not shown to the model.
     pub sender: Option<String>,
     pub trace: Option<TraceParent>,

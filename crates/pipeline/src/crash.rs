@@ -19,6 +19,8 @@ macro_rules! points {
 }
 
 points!(
+    /// An image is in its bucket; its message is not committed. Only a message with one leads here.
+    FileKept = "file-kept",
     /// The message is committed; its wake is not published.
     Ingested = "ingested",
     /// A wake or answer is published; the outbox does not know it.

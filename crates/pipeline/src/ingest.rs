@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use broca_core::{
-    Incoming, Instance, Limits, MessageId, TraceParent,
+    AttachmentPolicy, Incoming, Instance, Limits, MessageId, TraceParent,
     access::Standing,
     route::{Facts, Routes},
 };
@@ -16,6 +16,7 @@ use crate::{
     admission::Doorkeeper,
     crash::{CrashPoint, point},
     events::{self, Events},
+    files::Files,
     meter,
     mutate::{self, Protection},
     relay::Relay,
@@ -31,6 +32,7 @@ pub struct Ingestor {
     pub limits: Limits,
     pub events: Events,
     pub doorkeeper: Arc<Doorkeeper>,
+    pub files: Files,
 }
 
 #[async_trait]
@@ -87,6 +89,10 @@ impl Ingest for Ingestor {
         })
     }
 
+    fn attachments(&self) -> AttachmentPolicy {
+        self.files.policy.clone()
+    }
+
     async fn standing(
         &self,
         instance: &Instance,
@@ -106,7 +112,11 @@ impl Ingestor {
             incoming.event_id = format!("{}-{}", incoming.event_id, MessageId::new());
         }
         let platform_trace = incoming.trace;
-        let message = self.routed(instance, platform, incoming).await?;
+        let mut message = self.routed(instance, platform, incoming).await?;
+        self.files.keep(&mut message).await;
+        if message.files.iter().any(|file| file.object.is_some()) {
+            point(CrashPoint::FileKept);
+        }
         let (text, trace) = (message.incoming.text.clone(), message.trace);
         let (person, chat) = (message.incoming.sender.platform_user_id.clone(), message.incoming.chat_id.clone());
         match self.store.ingest(message).await.map_err(unavailable)? {
@@ -148,6 +158,7 @@ impl Ingestor {
             platform: platform.to_owned(),
             trace: incoming.trace.map_or_else(TraceParent::random, TraceParent::child),
             incoming,
+            files: Vec::new(),
             route: resolved.route,
             agent: resolved.agent,
             scope: resolved.scope,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use broca_bus::{Bus, Consumer};
-use broca_core::{EventType, Instance, Limits, WorkerId, route::Routes, subject};
+use broca_core::{AttachmentPolicy, EventType, Instance, Limits, WorkerId, route::Routes, subject};
 use broca_plugin::{Blueprint, Context, HostError, Plugin, PluginState};
 use broca_store::Store;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use crate::{
     deliver::{self, Deliverer, DeliveryOptions},
     delivering::DeliveringSet,
     events::{EventOptions, Events},
+    files::Files,
     hearing,
     ingest::Ingestor,
     live_settings::LiveSettings,
@@ -37,6 +38,7 @@ pub struct PluginDeps {
     pub instance: Instance,
     pub routes: Arc<Routes>,
     pub limits: Limits,
+    pub attachments: AttachmentPolicy,
     pub access: AccessOptions,
     pub options: DeliveryOptions,
     pub events: EventOptions,
@@ -57,10 +59,13 @@ const ACCOUNT_TTL: Duration = Duration::from_secs(15);
 /// # Errors
 /// When it cannot begin (no such consumer, no database, unfit settings), or when the plugin cannot go on.
 pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), PipelineError> {
-    let PluginDeps { store, bus, blueprint, settings, instance, routes, limits, access, options, events, settled } =
-        deps;
+    let PluginDeps { store, bus, blueprint, settings, instance, routes, limits, .. } = deps;
+    let PluginDeps { attachments, access, options, events, settled, .. } = deps;
     store.check_migrated().await?;
     let platform = blueprint.manifest().platform.clone();
+    // Whose manifest says nothing of attachments has no bucket either.
+    let carries = blueprint.manifest().capabilities.attachments;
+    let attachments = if carries { attachments } else { AttachmentPolicy { enabled: false, ..attachments } };
     meter::plugin_begins(&instance, &platform, options.slots);
     let events = Events::start(&bus, events);
     let states = Arc::new(States::new(instance.clone(), platform.clone(), events.clone()));
@@ -76,8 +81,9 @@ pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), Pi
     let relay = Relay::new(store.clone(), bus.clone());
     let doorkeeper = Arc::new(Doorkeeper::new(store.clone(), access));
     let events_too = events.clone();
+    let files = Files { bus: bus.clone(), policy: attachments };
     let limited =
-        Ingestor { store: store.clone(), relay: relay.clone(), routes, limits, events: events_too, doorkeeper };
+        Ingestor { store: store.clone(), relay: relay.clone(), routes, limits, events: events_too, doorkeeper, files };
     let account = Account { store, bus, instance, platform, options, ingest: Arc::new(limited), states, events };
     let ended = loop {
         let round = shutdown.child_token();

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use broca_bus::Bus;
 use broca_core::{WorkerId, route::Routes};
 use broca_store::{Store, StoreError};
 use tokio::sync::Notify;
@@ -61,6 +62,7 @@ pub(crate) struct Worker {
     pub(crate) agents: Agents,
     pub(crate) routes: Arc<Routes>,
     pub(crate) options: WorkerOptions,
+    pub(crate) bus: Bus,
     pub(crate) relay: Relay,
     pub(crate) held: HeldSet,
     pub(crate) yielded: Yielded,

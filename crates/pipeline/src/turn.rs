@@ -11,7 +11,6 @@ use broca_core::{
     Clock, SystemClock, Timestamp, TraceParent, TurnId, TurnOutcome,
     agent::{Failure, FailureClass},
     clock::micros,
-    format::{Header, format_for_agent},
     route::Resolved,
 };
 use broca_letta::{Agent, OpenTurn, RunProgress, Stopped, TurnRequest};
@@ -25,6 +24,7 @@ use crate::{
     meter,
     mutate::{self, Protection},
     pacing::gate::Pass,
+    saying::{self, Saying},
     shared::{Gone, Worker, unless_gone},
     spans,
     stopping::Messages,
@@ -173,7 +173,9 @@ async fn until_stopped(
     let Some(conversation) = side.conversation.clone().or_else(|| known.conversation()) else {
         return Came::Stopped(Stopped::Stopped { heard: false });
     };
-    let request = request(messages, route, (turn, side.trace), conversation, pass.named.turn_timeout);
+    // Its agent has the text, or never gets it: what is stopped is not said.
+    let said = Saying { text: saying::text_of(messages, route), images: Vec::new() };
+    let request = request(messages, said, (turn, side.trace), conversation, pass.named.turn_timeout);
     let (run, seq) = (known.run(), open.as_ref().map_or(0, |open| open.run_seq));
     let (sent_at, age) = match &open {
         Some(open) => (open.started_at, open.age + began.elapsed()),
@@ -259,13 +261,18 @@ async fn speak(
     let was_sent = open.is_some() && side.conversation.is_some();
     let NamedAgent { agent, turn_timeout, .. } = pass.named;
     let remembered = side.conversation.is_some();
+    let patient = !was_sent && messages.iter().all(|message| saying::waits_for_images(message, route));
+    let said = match saying::compose(worker, held, (messages, route), patient).await {
+        Ok(said) => said,
+        Err(failure) => return TurnOutcome::Retry { after: None, failure },
+    };
     let conversation = match conversation(worker, held, side, turn, agent).await {
         Ok(conversation) => conversation,
         Err(outcome) => return outcome,
     };
     Known::note(&known.conversation, &conversation);
     let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held, pass, known };
-    let request = request(messages, route, (turn, side.trace), conversation, *turn_timeout);
+    let request = request(messages, said, (turn, side.trace), conversation, *turn_timeout);
     let outcome = match open.filter(|_| was_sent) {
         Some(started) => agent.recover(open_turn(request.clone(), started), &progress).await,
         None => agent.run_turn(request.clone(), &progress).await,
@@ -312,7 +319,7 @@ async fn conversation(
 
 fn request(
     messages: &[PendingMessage],
-    route: &Resolved,
+    Saying { text, images }: Saying,
     (turn, trace): (TurnId, Option<TraceParent>),
     conversation: String,
     deadline: Duration,
@@ -322,29 +329,12 @@ fn request(
     TurnRequest {
         turn,
         conversation,
-        text: text(messages, route),
+        text,
+        images: images.into(),
         sender: one_sender.then(|| last.profile.user_id.to_string()),
         trace,
         deadline,
     }
-}
-
-/// Each message with its own header, a blank line between two. What the agent has heard by a turn that was stopped is
-/// not said again, unless there is nothing else to say.
-fn text(messages: &[PendingMessage], route: &Resolved) -> String {
-    let new = || messages.iter().filter(|message| !message.heard);
-    let said: Vec<&PendingMessage> = if new().next().is_some() { new().collect() } else { messages.iter().collect() };
-    let formatted = said.into_iter().map(|message| {
-        let header = Header {
-            platform: &message.profile.platform,
-            platform_user_id: &message.profile.platform_user_id,
-            username: message.profile.username.as_deref(),
-            at: message.received_at,
-            instructions: message.instructions.as_deref(),
-        };
-        format_for_agent(&header, &message.text, route.format)
-    });
-    formatted.collect::<Vec<_>>().join("\n\n")
 }
 
 fn open_turn(request: TurnRequest, started: StartedTurn) -> OpenTurn {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use broca_core::{
-    Clock, DeliveryError, Event, EventType, Incoming, Instance, MessageId, MessageState, Profile, Receipt, Refusal,
-    Response, SystemClock, Timestamp,
+    AttachmentPolicy, Clock, DeliveryError, Event, EventType, Incoming, Instance, MessageId, MessageState, Profile,
+    Receipt, Refusal, Response, SystemClock, Timestamp,
     access::{Reason, Standing},
     delivery::Settlement,
 };
@@ -75,6 +75,11 @@ pub trait Ingest: Send + Sync + std::fmt::Debug {
     /// Ends a message of this instance that waits for its turn, or has the agent stop that works on it. Where it stays so by default, nothing is cancelled.
     async fn cancel(&self, _instance: &Instance, _message: MessageId, _reason: &str) -> Result<Cancelled, IngestError> {
         Ok(Cancelled::Over)
+    }
+
+    /// What of a message's files is kept. Where it stays so by default, nothing is.
+    fn attachments(&self) -> AttachmentPolicy {
+        AttachmentPolicy::off()
     }
 
     /// Who wrote something, by the rules about who may talk. Nothing is stored. Where it stays so by default, everybody is
@@ -164,6 +169,11 @@ impl Context {
     /// talk. Looks at the sender, the chat and the claim of `incoming` alone.
     pub async fn standing(&self, incoming: &Incoming) -> Result<Standing, IngestError> {
         self.ingest.standing(&self.instance, &self.platform, incoming).await
+    }
+
+    /// What of a message's files is kept: nothing else needs to be fetched. Ask for it anew with each message.
+    pub fn attachments(&self) -> AttachmentPolicy {
+        self.ingest.attachments()
     }
 
     /// Says how the plugin stands with its platform.

@@ -12,9 +12,10 @@ use std::{
 
 use async_trait::async_trait;
 use broca_core::{
-    Claim, DeliveryError, Incoming, Instance, Limits, MessageId, MessageState, Profile, ProfileId, Receipt, Response,
-    ResponseId, Timestamp, UserId,
+    Attachment, AttachmentPolicy, Claim, DeliveryError, Incoming, Instance, KeptFile, Limits, MessageId, MessageState,
+    Profile, ProfileId, Receipt, Response, ResponseId, Timestamp, UserId,
     access::{Reason, Standing},
+    attachment::{Kind, with_lines},
 };
 use broca_plugin::{
     Cancelled, Context, HistoryEntry, HostError, Ingest, IngestError, Ingested, MessageStatus, Parts, Plugin,
@@ -52,7 +53,7 @@ pub struct Seen {
 #[derive(Clone, Debug)]
 pub struct Accepted {
     pub id: MessageId,
-    /// As it was stored: checked and cleaned.
+    /// As it was stored: checked and cleaned, its text with a line for each file.
     pub incoming: Incoming,
     pub state: MessageState,
     pub reason: Option<String>,
@@ -129,13 +130,15 @@ impl MemoryPipeline {
         message
     }
 
-    fn accept(&self, incoming: Incoming) -> Result<Ingested, IngestError> {
+    fn accept(&self, platform: &str, incoming: Incoming) -> Result<Ingested, IngestError> {
         let mut seen = self.lock();
         if seen.unavailable > 0 {
             seen.unavailable -= 1;
             return Err(IngestError::Unavailable("the database is away".into()));
         }
-        let incoming = incoming.checked(&Limits::default()).inspect_err(|_| seen.refused += 1)?;
+        let mut incoming = incoming.checked(&Limits::default()).inspect_err(|_| seen.refused += 1)?;
+        let files: Vec<KeptFile> = incoming.attachments.iter().map(judged).collect();
+        incoming.text = with_lines(&incoming.text, platform, &files, 0, false);
         let known = seen.accepted.iter().find(|message| message.incoming.event_id == incoming.event_id);
         if let Some(known) = known.map(|message| message.id) {
             seen.duplicates += 1;
@@ -149,6 +152,18 @@ impl MemoryPipeline {
         seen.accepted.push(Accepted { id, incoming, state: MessageState::Received, reason: None, answer: None });
         Ok(Ingested::New(id))
     }
+}
+
+/// As with the settings' defaults, and a store that never fails.
+fn judged(file: &Attachment) -> KeptFile {
+    let mut kept = file.described();
+    if file.kind == Kind::Image {
+        match AttachmentPolicy::default().judge(file) {
+            Ok(mime) => kept.mime = Some(mime.to_owned()),
+            Err(why) => kept.refused = Some(why),
+        }
+    }
+    kept
 }
 
 /// As without any settings about who may talk: what the plugin's own settings say counts.
@@ -188,8 +203,8 @@ fn profile(plugin: &dyn Plugin, incoming: &Incoming) -> Profile {
 
 #[async_trait]
 impl Ingest for MemoryPipeline {
-    async fn ingest(&self, _: &Instance, _: &str, incoming: Incoming) -> Result<Ingested, IngestError> {
-        let ingested = self.accept(incoming);
+    async fn ingest(&self, _: &Instance, platform: &str, incoming: Incoming) -> Result<Ingested, IngestError> {
+        let ingested = self.accept(platform, incoming);
         self.changed.notify_waiters();
         ingested
     }
@@ -228,6 +243,10 @@ impl Ingest for MemoryPipeline {
             }
             _ => Cancelled::Over,
         })
+    }
+
+    fn attachments(&self) -> AttachmentPolicy {
+        AttachmentPolicy::default()
     }
 
     async fn standing(&self, _: &Instance, _: &str, incoming: &Incoming) -> Result<Standing, IngestError> {

@@ -16,7 +16,7 @@ mod updates;
 mod webhook;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,7 +31,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-pub use chats::{Said, in_group, in_private};
+pub use chats::{Said, in_group, in_private, photo};
 use updates::Updates;
 use webhook::Webhook;
 
@@ -65,6 +65,10 @@ pub struct TelegramScript {
     pub revoked: bool,
     /// The HTML of the next messages is refused, however good it is.
     pub refuse_html: usize,
+    /// What people sent, by `file_id`.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// What goes wrong with the next downloads, one each.
+    pub file_faults: VecDeque<Fault>,
 }
 
 /// One thing that goes wrong once.

@@ -188,6 +188,12 @@ impl Entry<'_> {
         if self.keeps_text() { self.message.incoming.attributes.to_string() } else { "{}".to_owned() }
     }
 
+    /// Most messages have none. What is not kept of a message is not kept of its files.
+    pub(crate) fn files_text(&self) -> Option<String> {
+        let files = Some(&self.message.files).filter(|files| !files.is_empty() && self.keeps_text())?;
+        serde_json::to_string(files).ok()
+    }
+
     pub(crate) fn accepted(&self, seen: Option<Uuid>, at: i64) -> Accepted {
         match (seen, &self.suppressed) {
             (Some(seen), _) => Accepted::Duplicate { message: MessageId(seen) },

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, str::FromStr, time::Duration};
 
 use broca_core::{
-    ConversationId, Instance, MessageId, OutboxId, Part, Profile, ProfileId, Response, ResponseId, Timestamp,
+    ConversationId, Instance, KeptFile, MessageId, OutboxId, Part, Profile, ProfileId, Response, ResponseId, Timestamp,
     TraceParent, TurnId, UserId,
     agent::{Failure, FailureClass},
     retry::Budget,
@@ -34,6 +34,11 @@ pub(crate) fn budget(Json(written): Json<serde_json::Value>) -> Option<Budget> {
     serde_json::from_value(written).ok()
 }
 
+/// What a newer version knows of files must not keep an older one from answering: the text tells of them all.
+pub(crate) fn files(Json(written): Json<serde_json::Value>) -> Vec<KeptFile> {
+    serde_json::from_value(written).unwrap_or_default()
+}
+
 /// A pending message, its sender, and its open turn if it has one.
 #[derive(sqlx::FromRow)]
 pub(crate) struct PendingRow {
@@ -55,6 +60,7 @@ pub(crate) struct PendingRow {
     urgent: bool,
     heard: bool,
     interrupted: i64,
+    files: Option<Json<serde_json::Value>>,
     to_join: bool,
     profile_id: Uuid,
     user_id: Uuid,
@@ -121,6 +127,7 @@ impl PendingRow {
             to_join: self.to_join,
             heard: self.heard,
             interrupted: count(self.interrupted)?,
+            files: self.files.map(files).unwrap_or_default(),
         })
     }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use broca_core::{
     ConversationId, Instance, MessageId, Part, Receipt, ResponseId, Timestamp, TraceParent, TurnId, UserId,
+    agent::FailureClass,
 };
 use sqlx::types::{Json, Uuid};
 
 use crate::{
     Counts, HistoryLine, MessageRecord, ResponseRecord, Store, StoreError, TurnRecord,
     db::Db,
-    decode::{budget, count, elapsed, parsed, trace},
+    decode::{budget, count, elapsed, files, parsed, trace},
     replay::replays_of,
     tx::{Tx, ask, snapshot},
 };
@@ -28,7 +29,7 @@ pub(crate) use fetch;
 
 pub(crate) const MESSAGE: &str = "-- message
 SELECT m.id, m.state, m.instance, m.platform, p.platform_user_id, p.user_id, m.conversation_id, m.seq, m.route, m.chat_id, m.is_group,
-       c.agent, m.text, m.attempts, m.budget, m.trace, m.class, m.reason, m.received_at, m.finished_at
+       c.agent, m.text, m.attempts, m.budget, m.trace, m.class, m.reason, m.received_at, m.finished_at, m.files
 FROM messages m JOIN profiles p ON p.id = m.profile_id JOIN conversations c ON c.id = m.conversation_id
 WHERE m.id = $1";
 
@@ -45,6 +46,14 @@ UNION ALL
 SELECT t.id, t.state, s.attempt, t.messages, t.worker, t.run, t.class, t.reason, t.started_at, t.finished_at
 FROM turn_messages s JOIN turns t ON t.id = s.turn_id AND t.message_id <> s.message_id WHERE s.message_id = $1
 ORDER BY attempt";
+
+/// Of joint turns too.
+pub(crate) const ENDED_AS: &str = "-- an attempt that ended so
+SELECT EXISTS (
+    SELECT 1 FROM turns WHERE message_id = $1 AND attempt > $2 AND class = $3
+    UNION ALL
+    SELECT 1 FROM turn_messages s JOIN turns t ON t.id = s.turn_id
+    WHERE s.message_id = $1 AND s.attempt > $2 AND t.class = $3)";
 
 pub(crate) const ANSWERED_WITH: &str = "-- message that has the answer
 SELECT r.message_id
@@ -109,6 +118,7 @@ struct Message {
     reason: Option<String>,
     received_at: i64,
     finished_at: Option<i64>,
+    files: Option<Json<serde_json::Value>>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -191,6 +201,7 @@ impl Message {
             is_group: self.is_group,
             agent: self.agent,
             text: self.text,
+            files: self.files.map(files).unwrap_or_default(),
             attempts: count(self.attempts)?,
             budget: self.budget.and_then(budget),
             trace_id: trace(self.trace.as_deref()).map(TraceParent::trace_id),
@@ -223,6 +234,12 @@ pub(crate) async fn message(tx: &mut Tx<'_>, id: Uuid) -> Result<Option<MessageR
 }
 
 impl Store {
+    /// Whether an attempt of the message after that number ended with this class.
+    pub async fn ended_as(&self, message: MessageId, after: u32, class: FailureClass) -> Result<bool, StoreError> {
+        let (after, class) = (i64::from(after), class.as_str());
+        Ok(fetch!(self, fetch_one, (bool,), ENDED_AS, message.0, after, class)?.0)
+    }
+
     /// One message with all that happened to it; `None` when there is no such message.
     pub async fn message(&self, id: MessageId) -> Result<Option<MessageRecord>, StoreError> {
         snapshot!(self, message, id.0)

@@ -3,8 +3,8 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use broca_core::{
-    Answer, ConversationId, HoldId, Instance, MessageId, MessageState, OutboxId, Part, Profile, Receipt, Response,
-    ResponseId, ResponseKind, ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId,
+    Answer, ConversationId, HoldId, Instance, KeptFile, MessageId, MessageState, OutboxId, Part, Profile, Receipt,
+    Response, ResponseId, ResponseKind, ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId,
     access::{Allowance, Suppression},
     agent::Failure,
     retry::Budget,
@@ -25,6 +25,8 @@ pub struct NewMessage {
     pub agent: String,
     pub scope: Scope,
     pub trace: TraceParent,
+    /// What came with it; its bytes are where these say, or nowhere.
+    pub files: Vec<KeptFile>,
     pub admission: Admission,
 }
 
@@ -166,6 +168,7 @@ pub struct PendingMessage {
     pub heard: bool,
     /// How often its turn was stopped for a later message.
     pub interrupted: u32,
+    pub files: Vec<KeptFile>,
 }
 
 #[derive(Clone, Debug)]
@@ -378,6 +381,9 @@ pub struct MessageRecord {
     pub is_group: bool,
     pub agent: String,
     pub text: String,
+    /// What came with it; those that have an `object` are in the instance's bucket until they expire.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<KeptFile>,
     pub attempts: u32,
     /// What it is allowed, where that is not what its route says.
     pub budget: Option<Budget>,

@@ -90,8 +90,8 @@ pub fn blueprint(platform: &str, launch: Launch) -> Blueprint {
 }
 
 fn manifest(platform: &str) -> Manifest {
-    // Whether it really shows typing, the program says when it is there.
-    let capabilities = Capabilities { typing: true, ..Capabilities::default() };
+    // Whether it really shows typing, the program says when it is there; whether it carries files, its messages.
+    let capabilities = Capabilities { typing: true, attachments: true, ..Capabilities::default() };
     Manifest { name: "exec".into(), capabilities, ..Manifest::new(platform, env!("CARGO_PKG_VERSION")) }
 }
 

@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{
+        Api,
         send::Manner,
         wire::{ChatKind, Message, Update, User},
     },
     command::{self, Command},
-    content,
+    content::{self, Held, Said},
+    files,
     gate::{self, Refusals, Writer},
     notice::Notices,
     place,
@@ -25,6 +27,7 @@ use crate::{
 /// The way in, for updates from polls and from the webhook alike.
 #[derive(Debug)]
 pub(crate) struct Inbox {
+    pub(crate) api: Api,
     pub(crate) me: User,
     pub(crate) ctx: Context,
     pub(crate) rules: SharedRules,
@@ -68,10 +71,11 @@ impl Inbox {
         if command == Some(Command::ForOthers) || !self.is_addressed(&rules, &message, command) {
             return Ok(());
         }
-        let incoming = self.incoming(update.update_id, &message, (&rules, &writer), version);
+        let said = content::read(&message, self.ctx.attachments().max_bytes);
+        let incoming = self.incoming(update.update_id, &message, (&rules, &writer), (version, &said));
         match command {
             Some(command) => self.obey(command, message, writer, incoming).await,
-            None => self.report(&message, &writer, incoming).await?,
+            None => self.report(&message, &writer, (incoming, said.file)).await?,
         }
         Ok(())
     }
@@ -122,9 +126,18 @@ impl Inbox {
         self.notices.spawn(to, manner, answer);
     }
 
-    async fn report(&self, message: &Message, writer: &Writer, incoming: Incoming) -> Result<(), NotNow> {
-        if incoming.text.is_empty() {
+    async fn report(
+        &self,
+        message: &Message,
+        writer: &Writer,
+        (mut incoming, file): (Incoming, Option<Held>),
+    ) -> Result<(), NotNow> {
+        if incoming.text.is_empty() && file.is_none() {
             return Ok(()); // A service message: somebody joined, a title changed.
+        }
+        if let Some(file) = file {
+            let attachment = files::with_content(&self.api, &self.ctx, &incoming, file).await;
+            incoming.attachments.push(attachment);
         }
         match self.ctx.ingest(incoming).await {
             // Their code is the answer to the message.
@@ -148,14 +161,13 @@ impl Inbox {
         update_id: i64,
         message: &Message,
         (rules, writer): (&Rules, &Writer),
-        version: Version,
+        (version, said): (Version, &Said),
     ) -> Incoming {
         let is_group = message.chat.kind != ChatKind::Private;
-        let said = content::read(message);
         let mut attributes = json!({"message_id": message.message_id});
-        let mut text = said.text;
-        if !said.attachments.is_empty() {
-            attributes["attachments"] = said.attachments.into();
+        let mut text = said.text.clone();
+        if let Some(file) = &said.file {
+            attributes["file"] = file.reference();
         }
         if let Some(group) = &message.media_group_id {
             attributes["media_group"] = group.as_str().into();

@@ -10,6 +10,7 @@ mod api;
 mod command;
 mod content;
 mod deliver;
+mod files;
 mod gate;
 mod health;
 mod inbox;

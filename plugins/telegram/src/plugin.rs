@@ -42,6 +42,7 @@ fn manifest() -> Manifest {
     let capabilities = Capabilities {
         max_text_chars: Some(MAX_TEXT_UNITS),
         typing: true,
+        attachments: true,
         threads: true,
         markdown: Markdown::Telegram,
         ..Capabilities::default()
@@ -150,7 +151,7 @@ impl Plugin for TelegramPlugin {
         }
         let notices = Notices::new(api.clone(), self.pace.clone());
         let (rules, refusals) = (self.rules.clone(), self.refusals.clone());
-        let inbox = Inbox { me, ctx, rules, notices: notices.clone(), refusals };
+        let inbox = Inbox { api: api.clone(), me, ctx, rules, notices: notices.clone(), refusals };
         let ended = self.serve(&api, inbox, &mut health).await;
         notices.finish().await;
         ended

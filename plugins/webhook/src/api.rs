@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use broca_core::{Incoming, Sender};
+use broca_core::{Attachment, Incoming, Sender};
 use broca_plugin::{Context, IngestError, Ingested};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -131,6 +131,8 @@ pub(crate) struct Written {
     user: String,
     text: String,
     #[serde(default)]
+    attachments: Vec<Attachment>,
+    #[serde(default)]
     username: Option<String>,
     #[serde(default)]
     display_name: Option<String>,
@@ -160,6 +162,7 @@ impl Written {
             chat_id: self.chat_id.map(own),
             is_group: self.is_group,
             text: self.text,
+            attachments: self.attachments,
             attributes: json!(Kept { road, attributes: self.attributes }),
             ..Incoming::default()
         }

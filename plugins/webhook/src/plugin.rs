@@ -25,7 +25,7 @@ pub fn blueprint() -> Blueprint {
 
 fn manifest() -> Manifest {
     // Several processes may stand behind one proxy: whatever one of them is asked for is in SQL.
-    let capabilities = Capabilities { replicas: true, settles: true, ..Capabilities::default() };
+    let capabilities = Capabilities { replicas: true, settles: true, attachments: true, ..Capabilities::default() };
     Manifest { capabilities, ..Manifest::new("webhook", env!("CARGO_PKG_VERSION")) }
 }
 

@@ -69,6 +69,7 @@ impl Home {
             agent: "default".to_owned(),
             scope: Scope::Profile,
             trace: TraceParent::random(),
+            files: Vec::new(),
             admission: broca_store::Admission::Open,
         };
         match self.store.ingest(message).await.unwrap() {

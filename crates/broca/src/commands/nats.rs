@@ -6,7 +6,7 @@ use std::{
 };
 
 use broca_bus::{ApplyOptions, Bus, Change, StreamLimits, Topology};
-use broca_core::{Instance, subject};
+use broca_core::{AttachmentPolicy, Instance, subject};
 
 use crate::{
     app::App,
@@ -25,7 +25,7 @@ pub(crate) struct ApplyArgs {
     /// Changes nothing; prints what differs and ends with exit code 1 if something does
     #[arg(long)]
     check: bool,
-    /// The folder with streams/, consumers/ and kv/ [default: what this binary was built with]
+    /// The folder with streams/, consumers/, kv/ and objects/ [default: what this binary was built with]
     #[arg(long, value_name = "DIR")]
     files: Option<PathBuf>,
     /// Removes the consumers of instances that are not configured, unless messages wait for them
@@ -75,9 +75,9 @@ pub(crate) async fn apply_when_able(
     }
 }
 
-/// Makes sure that an instance has a consumer for its answers, e.g. one that nobody had enabled when the others were made.
+/// Makes sure that an instance has a consumer for its answers, and a bucket if it carries files, e.g. one that nobody had enabled when the others were made.
 pub(crate) async fn ensure_consumer(app: &App, bus: &Bus, instance: &Instance) -> Result<(), Failure> {
-    let options = ApplyOptions { instances: vec![instance.clone()], ..apply_options(app) };
+    let options = options_for(app, vec![instance.clone()]);
     for change in apply_when_able(&Topology::embedded()?.of_instances(), bus, &options).await? {
         if !change.is_unchanged() {
             tracing::info!("{change}");
@@ -88,14 +88,22 @@ pub(crate) async fn ensure_consumer(app: &App, bus: &Bus, instance: &Instance) -
 
 /// What the settings say about the broker's streams and consumers.
 pub(crate) fn apply_options(app: &App) -> ApplyOptions {
+    options_for(app, app.enabled_instances())
+}
+
+fn options_for(app: &App, instances: Vec<Instance>) -> ApplyOptions {
     let settings = &app.config.settings;
     let lease = Duration::from_millis(settings.worker.lease_ttl_ms.max(settings.delivery.lease_ttl_ms));
+    let with_files: Vec<Instance> = instances.iter().filter(|instance| app.keeps_files(instance)).cloned().collect();
+    let mut limits = limits(&settings.retention.streams);
+    limits.extend(with_files.iter().map(|instance| files_limits(instance, &app.attachments(instance))));
     ApplyOptions {
-        instances: app.enabled_instances(),
+        instances,
+        with_files,
         replicas: settings.nats.replicas,
         // A wake must not come again before the lease of whoever died with it is over.
         ack_wait: (lease > ACK_WAIT_IN_FILES).then_some(lease),
-        limits: limits(&settings.retention.streams),
+        limits,
         prune: false,
     }
 }
@@ -110,6 +118,14 @@ fn limits(streams: &StreamSettings) -> Vec<StreamLimits> {
         limit(subject::STREAM_IN, None, mb(streams.in_mb)),
         limit(subject::STREAM_OUT, None, mb(streams.out_mb)),
     ]
+}
+
+fn files_limits(instance: &Instance, policy: &AttachmentPolicy) -> StreamLimits {
+    StreamLimits {
+        stream: subject::files_stream(instance),
+        max_age: Some(Duration::from_secs(policy.keep_days * 86_400)),
+        max_bytes: Some(policy.bucket_mb << 20),
+    }
 }
 
 const ACK_WAIT_IN_FILES: Duration = Duration::from_secs(30);

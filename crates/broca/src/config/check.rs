@@ -1,6 +1,11 @@
 //! Whether the settings make sense together. Everything that is wrong is said at once.
 
-use broca_core::{access::Policy, burst::Coalesce, route::Mode};
+use broca_core::{
+    access::Policy,
+    attachment::{IMAGE_TYPES, MAX_FILES},
+    burst::Coalesce,
+    route::Mode,
+};
 
 use super::{AgentKind, AgentSettings, Loaded};
 use crate::failure::{Code, Failure};
@@ -15,6 +20,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<(), Failure> {
     routes(&mut problems);
     traces(&mut problems);
     access(&mut problems);
+    attachments(&mut problems);
     if problems.found.is_empty() {
         return Ok(());
     }
@@ -107,6 +113,28 @@ fn ranges(problems: &mut Problems<'_>) {
             let most = u64::from(Coalesce::MOST_MESSAGES);
             problems.between(&key("max_messages"), u64::from(coalesce.max_messages), 1, most);
             problems.between(&key("max_bytes"), coalesce.max_bytes as u64, 1, 1 << 20);
+        }
+    }
+}
+
+/// What a browser-sized picture may have at most: it must fit into one request to an agent.
+const IMAGE_BYTES: u64 = 20 << 20;
+
+fn attachments(problems: &mut Problems<'_>) {
+    let settings = &problems.loaded.settings;
+    let general = ("attachments".to_owned(), settings.attachments.clone());
+    let own = settings.plugins.iter().filter_map(|(instance, entry)| {
+        let own = entry.attachments.as_ref()?.over(&settings.attachments);
+        Some((format!("plugins.{instance}.attachments"), own))
+    });
+    for (place, policy) in std::iter::once(general).chain(own) {
+        let key = |key: &str| format!("{place}.{key}");
+        problems.between(&key("max_bytes"), policy.max_bytes, 1, IMAGE_BYTES);
+        problems.between(&key("max_images"), policy.max_images as u64, 1, MAX_FILES as u64);
+        problems.between(&key("keep_days"), policy.keep_days, 1, CENTURY);
+        problems.between(&key("bucket_mb"), policy.bucket_mb, 1, 1 << 20);
+        for wrong in policy.types.iter().filter(|mime| !IMAGE_TYPES.contains(&mime.as_str())) {
+            problems.add(&key("types"), &format!("has '{wrong}'; images are {}", IMAGE_TYPES.join(", ")));
         }
     }
 }

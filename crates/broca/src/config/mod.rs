@@ -3,6 +3,7 @@
 //! Defaults, then `broca.toml`, then the original's environment names, then `BROCA_*`, then flags; the later wins.
 //! Every value remembers its source, so that an error and `broca config show` can name it.
 
+mod attachments;
 mod check;
 mod original;
 mod retention;

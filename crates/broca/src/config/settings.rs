@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use broca_core::{
-    Instance, Limits,
+    AttachmentPolicy, Instance, Limits,
     access::AccessSettings,
     breaker::BreakerPolicy,
     format::FormatOptions,
@@ -15,7 +15,7 @@ use broca_pipeline::{deliver::DeliveryOptions, events::EventOptions, worker::Wor
 use broca_store::PairingTerms;
 use serde::{Deserialize, Serialize};
 
-use super::{RetentionSettings, Secret, Url};
+use super::{RetentionSettings, Secret, Url, attachments::OwnAttachments};
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     /// Of handing an answer to its platform.
     pub(crate) delivery_retry: RetryPolicy,
     pub(crate) limits: Limits,
+    /// What of a message's files is kept; an instance (`[plugins.<instance>.attachments]`) may do otherwise.
+    pub(crate) attachments: AttachmentPolicy,
     /// Who may talk; an instance (`[plugins.<instance>.access]`) and a route (`[routes.access]`) may say otherwise.
     pub(crate) access: AccessSettings,
     pub(crate) pairing: PairingSettings,
@@ -79,6 +81,7 @@ impl Default for Settings {
             quarantine_after: 5,
             delivery_retry: DeliveryOptions::default().retry,
             limits: Limits::default(),
+            attachments: AttachmentPolicy::default(),
             access: AccessSettings::default(),
             pairing: PairingSettings::default(),
             worker: WorkerSettings::default(),
@@ -320,13 +323,15 @@ pub(crate) struct PluginEntry {
     pub(crate) plugin: Option<String>,
     /// Who may talk through it, where that is not what `access` says.
     pub(crate) access: Option<AccessSettings>,
+    /// What of its messages' files is kept, where that is not what `attachments` says.
+    pub(crate) attachments: Option<OwnAttachments>,
     /// The plugin's own settings.
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Default for PluginEntry {
     fn default() -> Self {
-        Self { enabled: true, plugin: None, access: None, settings: serde_json::Map::new() }
+        Self { enabled: true, plugin: None, access: None, attachments: None, settings: serde_json::Map::new() }
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     ApplyOptions, Change, ChangeKind, Config, ConsumerFile, Topology,
     compare::{Sort, compare, overlay},
+    files::filled,
 };
 use crate::{
     Bus, BusError,
@@ -73,6 +74,11 @@ impl Topology {
         for stream in &self.streams {
             steps.push(plan_stream(api, stream, options).await?);
         }
+        for template in &self.objects {
+            for instance in &options.with_files {
+                steps.push(plan_stream(api, &filled(template, instance), options).await?);
+            }
+        }
         for file in &self.consumers {
             if !file.is_template() {
                 steps.push(plan_consumer(api, file, options).await?);
@@ -106,7 +112,7 @@ async fn plan_stream(api: &Api, stream: &Config, options: &ApplyOptions) -> Resu
         }
         None => {}
     }
-    let target = match name.strip_prefix("KV_") {
+    let target = match name.strip_prefix("KV_").or(name.strip_prefix("OBJ_")) {
         Some(bucket) => format!("bucket {bucket}"),
         None => format!("stream {name}"),
     };

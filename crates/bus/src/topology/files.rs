@@ -24,6 +24,7 @@ const EMBEDDED: &[(&str, &str)] = embedded![
     "streams/BROCA_DLQ.json",
     "streams/BROCA_EVENTS.json",
     "kv/broca_settings.json",
+    "objects/BROCA_FILES_INSTANCE.json",
     "consumers/BROCA_IN.workers.json",
     "consumers/BROCA_OUT.out-INSTANCE.json",
 ];
@@ -35,17 +36,17 @@ impl Topology {
         Self::read(files.collect())
     }
 
-    /// The definitions under `dir`: `streams/*.json`, `kv/*.json` and `consumers/*.json`.
+    /// The definitions under `dir`: `streams/*.json`, `kv/*.json`, `objects/*.json` and `consumers/*.json`.
     pub fn load(dir: &Path) -> Result<Self, BusError> {
         let mut files = Vec::new();
-        for folder in ["streams", "kv", "consumers"] {
+        for folder in ["streams", "kv", "objects", "consumers"] {
             for path in json_files(&dir.join(folder))? {
                 let text = fs::read_to_string(&path).map_err(|error| wrong(&path, error))?;
                 files.push((path, text));
             }
         }
         if files.is_empty() {
-            return Err(wrong(dir, "holds no streams/*.json, kv/*.json or consumers/*.json"));
+            return Err(wrong(dir, "holds no streams/*.json, kv/*.json, objects/*.json or consumers/*.json"));
         }
         Self::read(files)
     }
@@ -53,11 +54,11 @@ impl Topology {
     /// Only what each instance has of its own.
     pub fn of_instances(self) -> Self {
         let consumers = self.consumers.into_iter().filter(ConsumerFile::is_template).collect();
-        Self { streams: Vec::new(), consumers }
+        Self { streams: Vec::new(), objects: self.objects, consumers }
     }
 
     fn read(files: Vec<(PathBuf, String)>) -> Result<Self, BusError> {
-        let mut topology = Self { streams: Vec::new(), consumers: Vec::new() };
+        let mut topology = Self { streams: Vec::new(), objects: Vec::new(), consumers: Vec::new() };
         for (path, text) in files {
             let config: Config = serde_json::from_str(&text).map_err(|error| wrong(&path, error))?;
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
@@ -65,6 +66,7 @@ impl Topology {
             match folder {
                 "streams" => topology.streams.push(named(&path, config, "name", &stem)?),
                 "kv" => topology.streams.push(named(&path, config, "name", &format!("KV_{stem}"))?),
+                "objects" => topology.objects.push(named(&path, config, "name", &format!("OBJ_{stem}"))?),
                 _ => {
                     let (stream, name) = stem
                         .split_once('.')
@@ -89,12 +91,7 @@ impl ConsumerFile {
     }
 
     pub(super) fn for_instance(&self, instance: &Instance) -> Self {
-        let fill = |value: &Value| match value {
-            Value::String(text) => Value::String(text.replace(PLACEHOLDER, instance.as_str())),
-            other => other.clone(),
-        };
-        let config = self.config.iter().map(|(key, value)| (key.clone(), fill(value))).collect();
-        Self { stream: self.stream.clone(), config }
+        Self { stream: self.stream.clone(), config: filled(&self.config, instance) }
     }
 
     /// The instance that a consumer called `name` would have come from.
@@ -102,6 +99,18 @@ impl ConsumerFile {
         let (before, after) = self.name().split_once(PLACEHOLDER)?;
         name.strip_prefix(before)?.strip_suffix(after)?.parse().ok()
     }
+}
+
+/// A template with an instance's name in it.
+pub(super) fn filled(template: &Config, instance: &Instance) -> Config {
+    fn fill(value: &Value, name: &str) -> Value {
+        match value {
+            Value::String(text) => Value::String(text.replace(PLACEHOLDER, name)),
+            Value::Array(values) => values.iter().map(|value| fill(value, name)).collect(),
+            other => other.clone(),
+        }
+    }
+    template.iter().map(|(key, value)| (key.clone(), fill(value, instance.as_str()))).collect()
 }
 
 fn mentions_placeholder(config: &Config) -> bool {
@@ -153,6 +162,10 @@ mod tests {
         let expected = [subject::STREAM_IN, subject::STREAM_OUT, subject::STREAM_DLQ, subject::STREAM_EVENTS, &bucket];
         assert_eq!(streams, expected);
 
+        let bucket = filled(&topology.objects[0], &"web-chat".parse().unwrap());
+        assert_eq!(text(&bucket, "name"), Some(subject::files_stream(&"web-chat".parse().unwrap())));
+        assert_eq!(bucket["subjects"][0], "$O.BROCA_FILES_web-chat.C.>");
+
         let [workers, template] = &topology.consumers[..] else { panic!("two consumer files") };
         assert_eq!((workers.stream.as_str(), workers.name()), (subject::STREAM_IN, subject::CONSUMER_WORKERS));
         assert!(!workers.is_template());
@@ -180,7 +193,7 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         let loaded = Topology::load(dir.path()).unwrap();
-        assert_eq!(loaded.streams.len(), 5);
+        assert_eq!((loaded.streams.len(), loaded.objects.len()), (5, 1));
         assert_eq!(loaded.consumers, Topology::embedded().unwrap().consumers);
 
         let stray = dir.path().join("streams/OTHER.json");

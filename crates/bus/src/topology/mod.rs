@@ -24,6 +24,8 @@ pub(crate) type Config = Map<String, Value>;
 pub struct Topology {
     /// Streams, and buckets as the streams that they are.
     streams: Vec<Config>,
+    /// Buckets of files, as templates of the streams that they are.
+    objects: Vec<Config>,
     consumers: Vec<ConsumerFile>,
 }
 
@@ -39,6 +41,8 @@ struct ConsumerFile {
 pub struct ApplyOptions {
     /// The plugin instances that get a consumer.
     pub instances: Vec<Instance>,
+    /// Those that get a bucket for files.
+    pub with_files: Vec<Instance>,
     /// Copies of every stream. `None` leaves streams that exist as they are and creates others with what
     /// the files say.
     pub replicas: Option<usize>,

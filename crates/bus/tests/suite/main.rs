@@ -4,6 +4,7 @@ mod acks;
 mod cluster;
 mod healing;
 mod latency;
+mod objects;
 mod permissions;
 mod publishing;
 mod rig;

@@ -32,8 +32,8 @@ fn start(conf: &str) -> (NatsServer, nkeys::KeyPair) {
 async fn admin(server: &NatsServer, key: &nkeys::KeyPair, instances: &[&str]) -> Bus {
     let auth = Auth::Nkey { seed: key.seed().unwrap().into() };
     let bus = Bus::connect(BusOptions { auth, ..rig::options(server.url()) }).await.unwrap();
-    let instances = instances.iter().map(|name| name.parse().unwrap()).collect();
-    let options = ApplyOptions { instances, ..ApplyOptions::default() };
+    let instances: Vec<_> = instances.iter().map(|name| name.parse().unwrap()).collect();
+    let options = ApplyOptions { with_files: instances.clone(), instances, ..ApplyOptions::default() };
     let changes = Topology::embedded().unwrap().apply(&bus, &options).await.unwrap();
     assert!(changes.iter().all(|change| !change.is_refused()), "{changes:?}");
     bus
@@ -166,6 +166,15 @@ async fn a_plugin_reaches_nothing_that_is_not_its_own() {
         ("$KV.broca_settings.plugin.telegram", "forged"),
         ("$KV.broca_settings.plugin.cli", "forged"),
         ("$KV.broca_settings.mode", "forged"),
+        ("$O.BROCA_FILES_cli.M.eA==", "forged"),
+        ("$O.BROCA_FILES_cli.C.x", "forged"),
+        ("$JS.API.DIRECT.GET.OBJ_BROCA_FILES_cli.$O.BROCA_FILES_cli.M.eA==", ""),
+        ("$JS.API.DIRECT.GET.OBJ_BROCA_FILES_telegram", r#"{"seq":1}"#),
+        ("$JS.API.STREAM.INFO.OBJ_BROCA_FILES_cli", ""),
+        ("$JS.API.STREAM.PURGE.OBJ_BROCA_FILES_telegram", ""),
+        ("$JS.API.STREAM.DELETE.OBJ_BROCA_FILES_telegram", ""),
+        ("$JS.API.CONSUMER.CREATE.OBJ_BROCA_FILES_cli", consumer),
+        ("$JS.API.CONSUMER.CREATE.OBJ_BROCA_FILES_cli.evil.$O.BROCA_FILES_cli.C.x", consumer),
     ];
     let answers = futures::future::join_all(attempts.iter().map(|(subject, body)| {
         let telegram = &telegram;
@@ -223,6 +232,40 @@ async fn listening_is_refused(telegram: &async_nats::Client, admin: &Bus) {
 }
 
 #[tokio::test]
+async fn a_plugin_keeps_files_in_its_own_bucket_and_a_worker_reads_them_all() {
+    let (server, key) = start(ONE_ACCOUNT);
+    let admin = admin(&server, &key, &["telegram", "cli"]).await;
+    let worker = Bus::connect(user(&server, "worker")).await.unwrap();
+    let telegram = Bus::connect(user(&server, "telegram")).await.unwrap();
+    let picture: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    telegram.put_object("BROCA_FILES_telegram", "picture", &picture).await.unwrap();
+    telegram.put_object("BROCA_FILES_telegram", "picture", &picture).await.expect("it may be repeated");
+    admin.put_object("BROCA_FILES_cli", "other", b"cli's").await.unwrap();
+    for (bucket, name, content) in
+        [("BROCA_FILES_telegram", "picture", &picture[..]), ("BROCA_FILES_cli", "other", b"cli's")]
+    {
+        let read = worker.object(bucket, name, picture.len()).await.unwrap();
+        assert_eq!(read.as_deref(), Some(content), "{bucket}");
+    }
+    let foreign = telegram.put_object("BROCA_FILES_cli", "mine", b"forged").await;
+    assert!(foreign.is_err_and(|error| error.is_transient()));
+    assert_eq!(admin.object("BROCA_FILES_cli", "mine", 99).await.unwrap(), None);
+
+    // Reading files does not open any other stream, whatever the subject of the request claims.
+    let worker = raw(&server, "worker").await;
+    let filtered =
+        r#"{"stream_name":"BROCA_DLQ","config":{"name":"x","filter_subject":"broca.dlq.>","ack_policy":"none"}}"#;
+    let asked = |subject: &'static str| worker.request(subject, filtered.into());
+    let claimed = asked("$JS.API.CONSUMER.CREATE.BROCA_DLQ.x.$O.a.C.b").await.unwrap();
+    assert!(String::from_utf8_lossy(&claimed.payload).contains("\"error\""), "{claimed:?}");
+    for subject in ["$JS.API.CONSUMER.CREATE.BROCA_DLQ.x.broca.dlq.>", "$JS.API.CONSUMER.CREATE.BROCA_DLQ"] {
+        assert!(tokio::time::timeout(NO_ANSWER, asked(subject)).await.is_err(), "{subject}");
+    }
+    let written = worker.request("$O.BROCA_FILES_cli.M.eA==", "forged".into());
+    assert!(tokio::time::timeout(NO_ANSWER, written).await.is_err(), "a worker only reads");
+}
+
+#[tokio::test]
 async fn a_plugin_in_an_account_of_its_own_works_and_cannot_inject_replies() {
     // The file takes the place of the accounts block; what stands before that block stays. Without a limit of its own
     // the server would reserve no more than the disk has free at that moment.
@@ -239,6 +282,10 @@ async fn a_plugin_in_an_account_of_its_own_works_and_cannot_inject_replies() {
     assert_eq!((rig::text(&answer).as_str(), answer.delivered()), ("answer", 1));
     answer.ack_confirmed().await.unwrap();
     follows(&admin, &discord, "plugin.discord").await;
+    discord.put_object("BROCA_FILES_discord", "picture", b"bytes").await.unwrap();
+    let read = admin.object("BROCA_FILES_discord", "picture", 99).await.unwrap();
+    assert_eq!(read.as_deref(), Some(&b"bytes"[..]));
+    assert!(discord.put_object("BROCA_FILES_cli", "picture", b"bytes").await.is_err());
     let mut waits = discord.listen("broca.typing.discord".into()).await.unwrap();
     discord.setting("plugin.discord").await.expect("a round trip behind it: the server listens for us by now");
     admin.announce("broca.typing.discord".into(), b"now".to_vec()).await.unwrap();

@@ -56,6 +56,12 @@ impl Refusal {
         matches!(self.status, 408 | 425 | 429 | 500..)
     }
 
+    /// Whether a request that shows images may do without them.
+    pub(super) fn may_be_for_images(&self) -> bool {
+        let overflow = self.code.as_deref() == Some("CONTEXT_WINDOW_EXCEEDED");
+        matches!(self.status, 400 | 413 | 422) && !overflow
+    }
+
     /// What the refusal of `what` means when nothing of it happened.
     pub(super) fn outcome(&self, what: &str) -> TurnOutcome {
         let failure = self.failure(what);
@@ -97,6 +103,7 @@ impl Refusal {
 
 pub(super) const OVERFLOW_ADVICE: &str =
     "the conversation no longer fits the model's context window; compact it in Letta or start a new one, then replay";
+pub(super) const IMAGES_ADVICE: &str = "its model does not take the images; the message is said again without them";
 pub(super) const MODEL_KEY_ADVICE: &str =
     "the model's provider refused Letta's credentials; mend them in Letta, then replay";
 

@@ -163,7 +163,7 @@ impl<'a> Turn<'a> {
     async fn say(&self, fate: Fate) -> Step {
         let background = self.in_background();
         let message = json!({
-            "type": "message", "role": "user", "content": self.request.text, "otid": self.key,
+            "type": "message", "role": "user", "content": self.content(), "otid": self.key,
             "sender_id": self.request.sender,
         });
         let unless_unsaid = if fate == Fate::Unsaid { Fate::Unsaid } else { Fate::Look };
@@ -201,6 +201,28 @@ impl<'a> Turn<'a> {
         opened
     }
 
+    /// The text, or its stretches with the images between them.
+    fn content(&self) -> Value {
+        let TurnRequest { text, images, .. } = self.request;
+        if images.is_empty() {
+            return json!(text);
+        }
+        let (mut parts, mut told) = (Vec::new(), 0);
+        let mut tell = |parts: &mut Vec<Value>, end: usize| {
+            if let Some(stretch) = text.get(told..end).filter(|stretch| !stretch.trim().is_empty()) {
+                parts.push(json!({"type": "text", "text": stretch.trim()}));
+            }
+            told = told.max(end);
+        };
+        for image in images.iter() {
+            tell(&mut parts, image.at);
+            let source = json!({"type": "base64", "media_type": image.media_type, "data": image.data});
+            parts.push(json!({"type": "image", "source": source}));
+        }
+        tell(&mut parts, text.len());
+        Value::Array(parts)
+    }
+
     async fn refused(&self, refusal: Refusal, fate: Fate) -> Step {
         if let Some(run) = refusal.run_id.as_deref().filter(|_| refusal.status == 409)
             && self.run_messages(run).await.is_ok_and(|messages| messages.iter().any(|m| self.is_ours(m)))
@@ -222,8 +244,16 @@ impl<'a> Turn<'a> {
                 Ok(Found::Running | Found::Orphan) => Step::Wait(Fate::Look, wait),
                 Ok(Found::Absent) | Err(_) => Step::End(refusal.outcome(TAKE)),
             },
+            _ if self.has_images() && refusal.may_be_for_images() => {
+                let failure = Failure::new(FailureClass::ImageRefused, refusal.failure(TAKE).reason);
+                Step::End(TurnOutcome::Retry { after: None, failure })
+            }
             _ => Step::End(refusal.outcome(TAKE)),
         }
+    }
+
+    fn has_images(&self) -> bool {
+        !self.request.images.is_empty()
     }
 
     async fn look(&self, in_the_way: &mut InTheWay) -> Step {
@@ -276,6 +306,7 @@ impl<'a> Turn<'a> {
             Ok(messages) => messages,
             Err(error) => return TurnOutcome::Unknown(untold(&error)),
         };
+        let evidence = evidence.of_images(self.has_images());
         let parts = said(&messages);
         let stored = messages.iter().any(|message| self.is_ours(message));
         if let Some(cut_off) = self.cut_off.filter(|_| run.is_cancelled()) {

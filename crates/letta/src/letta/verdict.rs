@@ -13,7 +13,7 @@ use broca_core::{
 };
 
 use super::{
-    refusal::{MODEL_KEY_ADVICE, OVERFLOW_ADVICE},
+    refusal::{IMAGES_ADVICE, MODEL_KEY_ADVICE, OVERFLOW_ADVICE},
     wire::{Run, StreamEvent, Tokens},
 };
 
@@ -25,6 +25,9 @@ pub(super) struct Evidence {
     error_type: Option<String>,
     overflow: bool,
     pending_approval: bool,
+    /// The turn showed images; a model that takes none fails with whatever its provider says then.
+    with_images: bool,
+    blames_images: bool,
 }
 
 impl Evidence {
@@ -50,11 +53,20 @@ impl Evidence {
         }
     }
 
+    pub(super) fn of_images(self, with_images: bool) -> Self {
+        Self { with_images, ..self }
+    }
+
     fn search(&mut self, text: &str) {
         self.overflow |= text.contains("CONTEXT_WINDOW_EXCEEDED") || text.contains("context_window_exceeded");
         self.pending_approval |= text.contains("PENDING_APPROVAL");
+        self.blames_images |= BLAMES_IMAGES.iter().any(|word| text.contains(word));
     }
 }
+
+/// What models and their providers say of images that they do not take, or of tools that read them.
+const BLAMES_IMAGES: [&str; 5] =
+    ["thought_signature", "image-analyzer", "image_analyzer", "invalid_argument", "INVALID_ARGUMENT"];
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
@@ -119,9 +131,13 @@ fn failed(run: &Run, evidence: &Evidence, stored: bool) -> Verdict {
     match kind {
         "llm_rate_limit" => retry(FailureClass::RateLimited, "the model is rate limited"),
         "llm_authentication" | "llm_permission_denied" => dead(FailureClass::Unauthorised, MODEL_KEY_ADVICE),
+        "llm_bad_request" | "llm_unprocessable_entity" if evidence.with_images => {
+            retry(FailureClass::ImageRefused, IMAGES_ADVICE)
+        }
         "llm_bad_request" | "llm_unprocessable_entity" | "llm_not_found" => {
             dead(FailureClass::Rejected, "the model's provider refused the request; look at the run in Letta")
         }
+        _ if evidence.with_images && evidence.blames_images => retry(FailureClass::ImageRefused, IMAGES_ADVICE),
         _ => retry(FailureClass::AgentError, "nothing of the turn was stored"),
     }
 }

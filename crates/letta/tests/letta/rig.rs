@@ -1,13 +1,13 @@
 //! A scripted server, a client with short times, and a record of what the client reports.
 
 use std::{
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use broca_core::{Answer, Clock, ConversationId, SystemClock, TurnId, TurnOutcome, agent::FailureClass};
-use broca_letta::{Agent, LettaAgent, LettaOptions, OpenTurn, RunProgress, TurnRequest};
+use broca_letta::{Agent, Image, LettaAgent, LettaOptions, OpenTurn, RunProgress, TurnRequest};
 use broca_rehearsal::letta::{Behaviour, LettaScript, ScriptedLetta};
 use tokio::{net::TcpListener, sync::watch};
 
@@ -86,10 +86,17 @@ pub(crate) fn request(conversation: &str, text: &str) -> TurnRequest {
         turn: TurnId::new(),
         conversation: conversation.to_owned(),
         text: text.to_owned(),
+        images: Arc::default(),
         sender: Some("user-1".to_owned()),
         trace: None,
         deadline: Duration::from_secs(20),
     }
+}
+
+/// The same with a picture behind the text.
+pub(crate) fn with_image(request: TurnRequest) -> TurnRequest {
+    let image = Image { at: request.text.len(), media_type: "image/png".to_owned(), data: "aGVsbG8=".to_owned() };
+    TurnRequest { images: Arc::new([image]), ..request }
 }
 
 /// The turn as a successor finds it in the record.

@@ -7,7 +7,7 @@ use broca_letta::Agent;
 use broca_rehearsal::letta::{Behaviour, LettaScript};
 
 use crate::{
-    rig::{Notes, Rig, script, summary},
+    rig::{Notes, Rig, script, summary, with_image},
     scenes::{self, Played},
 };
 
@@ -18,6 +18,7 @@ const README: &str = include_str!("../../README.md");
 struct Line<'a> {
     script: &'a str,
     redis: bool,
+    images: bool,
     /// `retry busy`, `answered`.
     outcome: String,
     ran: usize,
@@ -37,8 +38,12 @@ impl<'a> Line<'a> {
             Some(script) => (script, false),
             None => (script, true),
         };
+        let (script, images) = match script.strip_prefix("images: ") {
+            Some(script) => (script, true),
+            None => (script, false),
+        };
         let ran = ran.parse().unwrap_or_else(|_| panic!("how many turns ran: {row}"));
-        Some(Self { script, redis, outcome: format!("{outcome} {class}").trim().to_owned(), ran })
+        Some(Self { script, redis, images, outcome: format!("{outcome} {class}").trim().to_owned(), ran })
     }
 
     fn scene(&self) -> Option<&'a str> {
@@ -77,7 +82,7 @@ fn nothing_that_can_be_played_is_missing() {
     let table = table();
     let mut seen = BTreeSet::new();
     for line in &table {
-        assert!(seen.insert((line.script, line.redis)), "twice in the table: {line:?}");
+        assert!(seen.insert((line.script, line.redis, line.images)), "twice in the table: {line:?}");
     }
     let names: BTreeSet<&str> = table.iter().map(|line| line.script.split('=').next().unwrap_or_default()).collect();
     for name in Behaviour::NAMES {
@@ -97,6 +102,7 @@ async fn play(line: &Line<'_>) -> Played {
         request.deadline = std::time::Duration::from_millis(150);
     }
     rig.server.push(behaviour);
+    let request = if line.images { with_image(request) } else { request };
     let outcome = rig.agent.run_turn(request, &Notes::default()).await;
     Played { outcome, ran: rig.server.turns().len() }
 }

@@ -37,7 +37,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 pub use script::{Behaviour, LettaScript, UnknownBehaviour};
 use state::State;
-pub use state::TurnLine;
+pub use state::{ShownImage, TurnLine};
 
 /// A server that runs inside this process until it is killed or dropped.
 #[derive(Debug)]

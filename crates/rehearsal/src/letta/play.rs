@@ -10,6 +10,7 @@ use super::{
     feed::{DONE, Feed},
     journal::Entry,
     script::Behaviour,
+    state::ShownImage,
     state::TurnLine,
     wire,
 };
@@ -22,6 +23,7 @@ pub(super) struct Turn {
     pub(super) otid: Option<String>,
     pub(super) sender: Option<String>,
     pub(super) text: String,
+    pub(super) images: Vec<ShownImage>,
     /// Answers a request for approval, rather than saying something.
     pub(super) is_denial: bool,
     pub(super) behaviour: Behaviour,
@@ -62,7 +64,8 @@ async fn perform(shared: &Shared, turn: &Turn) {
     let plot = plot(turn, &shared.lock().script.prefix);
     let half = turn.takes / 2;
     tokio::time::sleep(half).await;
-    let mut user = Some(("user_message", json!({"content": turn.text, "otid": turn.otid, "sender_id": turn.sender})));
+    let mut user =
+        Some(("user_message", json!({"content": content(turn), "otid": turn.otid, "sender_id": turn.sender})));
     if !plot.first_step.is_empty() {
         if !turn.is_denial {
             store(shared, turn, user.take().into_iter());
@@ -103,6 +106,7 @@ fn end(shared: &Shared, turn: &Turn, plot: &Plot) {
             otid: turn.otid.clone(),
             run_id: turn.run.clone(),
             text: turn.text.clone(),
+            images: turn.images.clone(),
             reply: reply.join("\n\n"),
             started_at_us: turn.started_at.micros(),
             finished_at_us: SystemClock.now().micros(),
@@ -189,6 +193,20 @@ fn store(shared: &Shared, turn: &Turn, messages: impl Iterator<Item = (&'static 
             value
         })
         .collect()
+}
+
+/// As it is stored: images are shown with their bytes, in every listing.
+fn content(turn: &Turn) -> Value {
+    if turn.images.is_empty() {
+        return json!(turn.text);
+    }
+    let image = |image: &ShownImage| {
+        let source =
+            json!({"type": "letta", "file_id": wire::id("file"), "media_type": image.media_type, "data": image.data});
+        json!({"type": "image", "source": source})
+    };
+    let text = json!({"type": "text", "text": turn.text});
+    std::iter::once(text).chain(turn.images.iter().map(image)).collect()
 }
 
 fn message(turn: &Turn, kind: &str, id: Value, fields: Value) -> Value {

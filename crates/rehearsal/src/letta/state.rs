@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use broca_core::{Clock, SystemClock, Timestamp};
+use broca_core::{Clock, SystemClock, Timestamp, attachment::Content};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -22,6 +22,13 @@ use super::{
 /// Finished runs whose events are kept for replay. The real server keeps them for three hours.
 const KEEP_FEEDS: usize = 20_000;
 
+/// An image that came with a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownImage {
+    pub media_type: String,
+    pub data: Content,
+}
+
 /// A turn that really ran, as the turn log has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnLine {
@@ -29,6 +36,8 @@ pub struct TurnLine {
     pub otid: Option<String>,
     pub run_id: String,
     pub text: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ShownImage>,
     pub reply: String,
     /// Microseconds since the Unix epoch.
     pub started_at_us: i64,

@@ -18,7 +18,7 @@ use super::{
     journal::Entry,
     play::{Turn, play},
     script::Behaviour,
-    state::State,
+    state::{ShownImage, State},
     wire,
 };
 
@@ -98,6 +98,10 @@ fn take(shared: &Arc<Shared>, conversation: &str, post: Post) -> Taken {
         return Taken::Refused(refused);
     }
     let text = content(said.content.as_ref());
+    let images = match images(said.content.as_ref()) {
+        Ok(images) => images,
+        Err(why) => return Taken::Refused(wire::detail(StatusCode::UNPROCESSABLE_ENTITY, why)),
+    };
     let behaviour = if is_denial { Behaviour::Plain } else { state.next_behaviour(conversation, &text) };
     if let Some(taken) = refusal(shared, &mut state, conversation, &behaviour) {
         return taken;
@@ -116,6 +120,7 @@ fn take(shared: &Arc<Shared>, conversation: &str, post: Post) -> Taken {
         otid: said.otid,
         sender: said.sender_id,
         text,
+        images,
         is_denial,
         behaviour,
         takes: Duration::from_millis(takes),
@@ -132,6 +137,24 @@ fn content(content: Option<&Value>) -> String {
         Some(Value::Array(parts)) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
         _ => String::new(),
     }
+}
+
+/// The images of a message. As with the real server, an image is a source with its bytes in base64 and their type; OpenAI's
+/// `image_url` is none, and what the server would have to fetch is not played.
+fn images(content: Option<&Value>) -> Result<Vec<ShownImage>, &'static str> {
+    let parts = content.and_then(Value::as_array).into_iter().flatten();
+    let mut images = Vec::new();
+    for part in parts {
+        match part["type"].as_str() {
+            Some("text") => {}
+            Some("image") if part["source"]["type"] == "base64" => {
+                let image = serde_json::from_value(part["source"].clone());
+                images.push(image.map_err(|_| "content: not an image of base64 with a media_type")?);
+            }
+            _ => return Err("content: not a part that a scripted Letta takes"),
+        }
+    }
+    Ok(images)
 }
 
 /// A conversation that waits for an approval, or has a turn, takes no other message.

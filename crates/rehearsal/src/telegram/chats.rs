@@ -25,6 +25,15 @@ pub fn in_group(chat: i64, from: i64, text: &str) -> Said {
     Said { chat, ..in_private(from, text) }
 }
 
+/// The fields of a message that is a photo, for [`Said::with`]: it has a caption and no text.
+pub fn photo(file_id: &str, (width, height): (u32, u32), bytes: usize, caption: Option<&str>) -> Value {
+    let size = json!({
+        "file_id": file_id, "file_unique_id": format!("u-{file_id}"), "width": width, "height": height,
+        "file_size": bytes,
+    });
+    json!({"text": null, "caption": caption, "photo": [size]})
+}
+
 impl Said {
     /// In a topic of a forum.
     pub fn in_topic(self, thread: i64) -> Self {

@@ -42,9 +42,25 @@ pub(super) async fn call(shared: &Arc<Shared>, method: &str, arguments: &Argumen
             }))
         }
         "sendmessage" | "sendphoto" => send(shared, method, arguments).await,
+        "getfile" => get_file(shared, arguments),
         "sendchataction" => chat_action(shared, arguments),
         "setmycommands" => Outcome::Result(true.into()),
         _ => Outcome::refused(404, "Not Found: method not found"),
+    }
+}
+
+/// The largest file that is given out to bots.
+const MAX_DOWNLOAD: usize = 20 << 20;
+
+fn get_file(shared: &Shared, arguments: &Arguments) -> Outcome {
+    let file_id = text(arguments, "file_id").unwrap_or_default();
+    match shared.lock().script.files.get(file_id) {
+        None => Outcome::refused(400, "Bad Request: wrong file_id or the file is temporarily unavailable"),
+        Some(file) if file.len() > MAX_DOWNLOAD => Outcome::refused(400, "Bad Request: file is too big"),
+        Some(file) => Outcome::Result(json!({
+            "file_id": file_id, "file_unique_id": format!("u-{file_id}"), "file_size": file.len(),
+            "file_path": format!("files/{file_id}"),
+        })),
     }
 }
 

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
-    routing::any,
+    routing::{any, get},
 };
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
@@ -53,6 +53,7 @@ impl Outcome {
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let router = Router::new()
         .route("/{bot}/{method}", any(call))
+        .route("/file/{bot}/files/{id}", get(file))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), while_running))
         .with_state(Arc::clone(&shared));
     let mut stopped = shared.stopped.subscribe();
@@ -102,6 +103,21 @@ async fn call(
         },
     };
     answer(outcome)
+}
+
+/// Files are given out beside the methods, in no envelope.
+async fn file(State(shared): State<Arc<Shared>>, Path((bot, id)): Path<(String, String)>) -> Response {
+    let mut state = shared.lock();
+    state.calls.push("file".to_owned());
+    let known = bot.strip_prefix("bot").is_some_and(|token| token == TOKEN) && !state.script.revoked;
+    let (fault, content) = (state.script.file_faults.pop_front(), state.script.files.get(&id).cloned());
+    drop(state);
+    match (Outcome::before(fault), content.filter(|_| known)) {
+        (Some(failed), _) => answer(failed),
+        (None, None) => answer(Outcome::refused(404, "Not Found")),
+        (None, Some(_)) if fault.is_some() => cut(),
+        (None, Some(content)) => content.into_response(),
+    }
 }
 
 /// Query, form and JSON are all the same to Telegram.

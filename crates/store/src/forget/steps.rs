@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use broca_core::{ConversationId, Instance, MessageId, UserId};
 use serde_json::json;
-use sqlx::types::Uuid;
+use sqlx::types::{Json, Uuid};
 
 use super::record::count;
 use crate::{
     Removed, Store, StoreError,
     cancel::{CancelMessage, cancel},
-    decode::parsed,
+    decode::{files, parsed},
     lite::{batch, hex},
     reading::fetch,
     retention::hanging::{self, Going, delete},
@@ -27,6 +27,8 @@ pub struct ForgetItem {
     pub instance: Instance,
     /// There may be a copy in the dead-letter stream.
     pub copied: bool,
+    /// The names of its files in the instance's bucket.
+    pub objects: Vec<String>,
 }
 
 /// How the last step ended.
@@ -52,7 +54,7 @@ macro_rules! messages {
             "-- forget: ",
             $label,
             "
-SELECT m.id, m.instance, m.event_id, m.received_at, m.state = 'failed' AS letter,
+SELECT m.id, m.instance, m.event_id, m.received_at, m.files, m.state = 'failed' AS letter,
        m.state IN ('completed', 'stored', 'suppressed', 'failed', 'cancelled')
            AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'started')
            AND NOT EXISTS (SELECT 1 FROM responses r WHERE r.message_id = m.id AND r.open) AS settled,
@@ -84,6 +86,7 @@ struct NextRow {
     instance: String,
     event_id: String,
     received_at: i64,
+    files: Option<Json<serde_json::Value>>,
     letter: bool,
     settled: bool,
     copied: bool,
@@ -93,6 +96,11 @@ impl NextRow {
     fn going(self) -> Going {
         let Self { id, instance, event_id, received_at, letter, .. } = self;
         Going { id, instance, event_id, received_at, letter }
+    }
+
+    fn objects(&self) -> Vec<String> {
+        let kept = self.files.clone().map(files).unwrap_or_default();
+        kept.into_iter().filter_map(|file| file.object).collect()
     }
 }
 
@@ -172,7 +180,8 @@ async fn end(tx: &mut Tx<'_>, wish: &End) -> Result<ForgetEnd, StoreError> {
         cancel(tx, &CancelMessage { message: MessageId(message), reason: wish.reason.clone() }).await?;
     }
     let rest = ask!(tx, fetch_all, NextRow, NEXT, user, limit + 1)?;
-    if rest.len() > REST || rest.iter().any(|row| row.copied) {
+    let has_files = |row: &NextRow| row.settled && !row.objects().is_empty();
+    if rest.len() > REST || rest.iter().any(|row| row.copied || has_files(row)) {
         return Ok(ForgetEnd::More);
     }
     let (owed,) = ask!(tx, fetch_one, (i64,), OWED, user)?;
@@ -212,7 +221,8 @@ impl Store {
     pub async fn forget_next(&self, user: UserId, limit: u32) -> Result<Vec<ForgetItem>, StoreError> {
         let rows = fetch!(self, fetch_all, NextRow, NEXT, user.0, i64::from(limit))?;
         let item = |row: NextRow| {
-            Ok(ForgetItem { message: MessageId(row.id), instance: parsed(&row.instance)?, copied: row.copied })
+            let objects = row.objects();
+            Ok(ForgetItem { message: MessageId(row.id), instance: parsed(&row.instance)?, copied: row.copied, objects })
         };
         rows.into_iter().map(item).collect()
     }

@@ -2,13 +2,13 @@
 
 use broca_core::{EventKind, ResponseId};
 use serde_json::json;
-use sqlx::types::Uuid;
+use sqlx::types::{Json, Uuid};
 
 use super::{JourneyEvent, deliveries::Answer};
 use crate::{StoreError, decode::parsed};
 
 pub(crate) const MESSAGE: &str = "-- journey: message
-SELECT conversation_id, instance, event_id, COALESCE(first_seq, seq) AS place, state, class, reason, received_at, finished_at
+SELECT conversation_id, instance, event_id, COALESCE(first_seq, seq) AS place, state, class, reason, received_at, finished_at, files
 FROM messages WHERE id = $1";
 
 pub(crate) const REPLAYS: &str = "-- journey: replays
@@ -36,6 +36,7 @@ pub(super) struct Message {
     reason: Option<String>,
     pub(super) received_at: i64,
     finished_at: Option<i64>,
+    files: Option<Json<serde_json::Value>>,
 }
 
 impl Message {
@@ -44,7 +45,11 @@ impl Message {
         let accepted = JourneyEvent { actor: Some(self.instance.clone()), ..accepted };
         // What was not let in has no place in the queue.
         let place = (self.place > 0).then_some(self.place);
-        let mut events = vec![accepted.with("event_id", json!(self.event_id)).with("place", json!(place))];
+        let mut accepted = accepted.with("event_id", json!(self.event_id)).with("place", json!(place));
+        if let Some(Json(files)) = &self.files {
+            accepted = accepted.with("files", files.clone());
+        }
+        let mut events = vec![accepted];
         if let Some((kind, at)) = EventKind::end_of(parsed(&self.state)?).zip(self.finished_at) {
             let end = JourneyEvent::new(kind, at, id).because(self.class.as_ref(), self.reason.as_ref());
             events.push(JourneyEvent { response_id: answer_at(kind, at, answers), ..end });

@@ -51,7 +51,7 @@ pub(crate) const PENDING: &str = concat!(
 SELECT m.conversation_id, m.id, m.seq, m.attempts, m.attempts_before, m.instance, m.route, m.chat_id, m.is_group,
        m.text, m.received_at, m.replayed_at, ",
     now!(),
-    " AS now, m.trace, m.budget, m.urgent, m.heard, m.interrupted, m.seq <= c.join_until AS to_join, m.profile_id,
+    " AS now, m.trace, m.budget, m.urgent, m.heard, m.interrupted, m.files, m.seq <= c.join_until AS to_join, m.profile_id,
        p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata, p.instructions,
        t.id AS turn_id, t.messages AS turn_messages, t.attempt AS turn_attempt, t.run, t.run_seq, t.agent_conversation AS turn_conversation,
        t.started_at, ",

@@ -59,11 +59,11 @@ RETURNING id, tail, aside";
 
 pub(crate) const MESSAGE: &str = "-- ingest: messages
 INSERT INTO messages (id, instance, event_id, platform, conversation_id, seq, profile_id, route, chat_id,
-                      is_group, text, attributes, trace, budget, urgent, state, class, reason, received_at, finished_at)
+                      is_group, text, attributes, trace, budget, urgent, files, state, class, reason, received_at, finished_at)
 SELECT unhex(value ->> 'id'), value ->> 'instance', value ->> 'event', value ->> 'platform',
        unhex(value ->> 'conversation'), value ->> 'seq', unhex(value ->> 'profile'), value ->> 'route',
        value ->> 'chat', value ->> 'is_group', value ->> 'text', value ->> 'attributes', value ->> 'trace',
-       value ->> 'budget', value ->> 'urgent',
+       value ->> 'budget', value ->> 'urgent', value ->> 'files',
        CASE WHEN value ->> 'class' IS NULL THEN 'received' ELSE 'suppressed' END, value ->> 'class',
        value ->> 'reason', value ->> 'now', CASE WHEN value ->> 'class' IS NOT NULL THEN value ->> 'now' END
 FROM json_each($1)";
@@ -211,7 +211,7 @@ async fn store(
             "profile": profiles.get(&entry.person).copied().map(hex), "route": message.route,
             "chat": message.incoming.chat_id, "is_group": message.incoming.is_group, "text": entry.text(),
             "attributes": entry.attributes_text(), "trace": message.trace.to_string(),
-            "budget": entry.budget_text(), "urgent": message.incoming.urgent, "class": entry.class(), "reason": entry.reason(),
+            "budget": entry.budget_text(), "urgent": message.incoming.urgent, "files": entry.files_text(), "class": entry.class(), "reason": entry.reason(),
             "outbox": hex(entry.outbox.0), "now": now,
         })
     };

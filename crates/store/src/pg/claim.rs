@@ -70,7 +70,7 @@ CROSS JOIN unnest($1::uuid[], $2::bigint[]) AS l (id, epoch)
 JOIN conversations c ON c.id = l.id AND c.epoch = l.epoch AND c.owner IS NOT NULL
 CROSS JOIN LATERAL (
     SELECT conversation_id, id, seq, state, attempts, attempts_before, instance, route, chat_id, is_group, text, received_at,
-           replayed_at, trace, budget, urgent, heard, interrupted, profile_id
+           replayed_at, trace, budget, urgent, heard, interrupted, files, profile_id
     FROM messages
     WHERE conversation_id = c.id AND seq > c.head AND state IN ('received', 'processing')
     ORDER BY seq LIMIT $3

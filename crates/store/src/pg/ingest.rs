@@ -32,11 +32,11 @@ input AS MATERIALIZED (
     CROSS JOIN unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
                       $9::boolean[], $10::text[], $11::text[], $12::text[], $13::uuid[], $14::uuid[], $15::uuid[],
                       $16::uuid[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $25::text[],
-                      $26::text[], $27::text[], $29::boolean[], $30::uuid[])
+                      $26::text[], $27::text[], $29::boolean[], $30::uuid[], $31::text[])
         WITH ORDINALITY AS i (id, instance, event_id, conversation_id, agent, scope_key, route, chat_id,
                               is_group, text, attributes, trace, outbox_id, assumed_user, new_profile,
                               new_user, platform, platform_user_id, username, display_name, metadata, budget,
-                              class, reason, urgent, event_key, n)
+                              class, reason, urgent, event_key, files, n)
     LEFT JOIN messages m ON m.instance = i.instance AND m.event_id = i.event_id
     LEFT JOIN past_messages g ON g.key = i.event_key
     LEFT JOIN profiles x ON x.platform = i.platform AND x.platform_user_id = i.platform_user_id
@@ -86,10 +86,10 @@ input AS MATERIALIZED (
     RETURNING id, tail, aside
 ), stored AS (
     INSERT INTO messages (id, instance, event_id, platform, conversation_id, seq, profile_id, route, chat_id,
-                          is_group, text, attributes, trace, budget, urgent, state, class, reason, received_at, finished_at)
+                          is_group, text, attributes, trace, budget, urgent, files, state, class, reason, received_at, finished_at)
     SELECT f.id, instance, event_id, platform, conversation_id,
            CASE WHEN class IS NULL THEN q.tail - places + place ELSE $28 + q.aside - asides + nth - place END,
-           profile_id, route, chat_id, is_group, text, attributes::jsonb, trace, budget::jsonb, urgent,
+           profile_id, route, chat_id, is_group, text, attributes::jsonb, trace, budget::jsonb, urgent, files::jsonb,
            CASE WHEN class IS NULL THEN 'received' ELSE 'suppressed' END, class, reason, now,
            CASE WHEN class IS NOT NULL THEN now END
     FROM fresh f JOIN queued q ON q.id = f.conversation_id, clock
@@ -197,6 +197,7 @@ async fn write(
         .bind(accept::ASIDE)
         .bind(column(entries, |e| e.message.incoming.urgent))
         .bind(column(entries, |e| e.event_key))
+        .bind(column(entries, |e| e.files_text()))
         .fetch_all(conn)
         .await?;
     let answer = |row: Row| Some((row.n, Ok(entries.get(index(row.n)?)?.accepted(row.seen, row.at))));

@@ -164,6 +164,7 @@ pub(crate) fn says(person: &str, text: &str) -> NewMessage {
         agent: "default".to_owned(),
         scope: Scope::Profile,
         trace: TraceParent::random(),
+        files: Vec::new(),
         admission: broca_store::Admission::Open,
     }
 }

@@ -1,6 +1,6 @@
 //! What both sides speak of: people, messages and answers.
 
-use broca_core::{MessageId, MessageState, ResponseId};
+use broca_core::{Attachment, MessageId, MessageState, ResponseId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,7 +20,11 @@ pub struct IncomingMessage {
     pub addressed: Option<bool>,
     /// It wants an answer now, e.g. a question: a burst of messages is not waited behind it.
     pub urgent: bool,
+    /// May be empty where something is attached.
     pub text: String,
+    /// What came with the text. Each is told in the text, in a line of its own; images' bytes go to the agent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
     /// Whatever the program wants to see again when it delivers the answer.
     pub attributes: Value,
     /// The `traceparent` of the platform's request, if it had one.
@@ -154,7 +158,18 @@ impl ToDeliver {
 impl From<IncomingMessage> for broca_core::Incoming {
     #[allow(clippy::needless_update, reason = "what a later version adds to a message is left to its default")]
     fn from(message: IncomingMessage) -> Self {
-        let IncomingMessage { event_id, sender, chat_id, is_group, addressed, urgent, text, attributes, .. } = message;
+        let IncomingMessage {
+            event_id,
+            sender,
+            chat_id,
+            is_group,
+            addressed,
+            urgent,
+            text,
+            attributes,
+            attachments,
+            ..
+        } = message;
         let budget = (message.max_attempts.is_some() || message.max_age_s.is_some())
             .then_some(broca_core::retry::Budget { max_attempts: message.max_attempts, max_age_s: message.max_age_s });
         let sender = broca_core::Sender {
@@ -174,6 +189,7 @@ impl From<IncomingMessage> for broca_core::Incoming {
             addressed,
             urgent,
             text,
+            attachments,
             attributes,
             trace,
             budget,

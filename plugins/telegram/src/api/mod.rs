@@ -1,5 +1,6 @@
 //! Telegram's bot API, as far as the plugin uses it: <https://core.telegram.org/bots/api>.
 
+mod file;
 mod refusal;
 pub(crate) mod send;
 pub(crate) mod wire;
@@ -29,6 +30,8 @@ pub(crate) struct Api {
     http: reqwest::Client,
     /// With the token in it: never to be shown.
     base: SecretString,
+    /// Where files are, likewise.
+    files: SecretString,
 }
 
 impl fmt::Debug for Api {
@@ -47,8 +50,9 @@ impl Api {
             .pool_idle_timeout(IDLE)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        let base = format!("{}/bot{}", api_url.trim_end_matches('/'), token.expose_secret());
-        Ok(Self { http, base: SecretString::from(base) })
+        let (server, token) = (api_url.trim_end_matches('/'), token.expose_secret());
+        let (base, files) = (format!("{server}/bot{token}"), format!("{server}/file/bot{token}"));
+        Ok(Self { http, base: SecretString::from(base), files: SecretString::from(files) })
     }
 
     /// Who the bot is.
@@ -101,7 +105,7 @@ impl Api {
         let response = sent.map_err(|error| ApiError::of_request(error.without_url()))?;
         let status = response.status();
         let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = read(response).await?;
+        let body = read(response, MAX_REPLY_BYTES).await?;
         match serde_json::from_slice::<Reply<T>>(&body) {
             Ok(Reply { ok: true, result: Some(result), .. }) => Ok(result),
             Ok(Reply { ok: true, result: None, .. }) if status.is_success() => Err(ApiError::Unreadable),
@@ -113,11 +117,11 @@ impl Api {
     }
 }
 
-async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, ApiError> {
+async fn read(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, ApiError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| ApiError::of_request(error.without_url()))? {
         body.extend_from_slice(&chunk);
-        if body.len() > MAX_REPLY_BYTES {
+        if body.len() > limit {
             return Err(ApiError::Unreadable);
         }
     }

@@ -3,6 +3,7 @@
 
 mod commands;
 mod deliveries;
+mod files;
 mod hostile;
 mod messages;
 mod polls;

@@ -97,3 +97,27 @@ async fn a_message_that_is_not_there_is_404() {
         assert_eq!(scene.get(KEY, &format!("/v1/messages/{id}")).await.status(), 404);
     }
 }
+
+#[tokio::test]
+async fn a_picture_comes_with_its_bytes_and_a_broken_one_without() {
+    let scene = Scene::start(settings()).await;
+    let attachments = json!([
+        {"kind": "image", "width": 2, "height": 1, "content": "iVBORw0KGgpieXRlcw=="},
+        {"kind": "image", "name": "b.png", "content": "no base64!"},
+        {"kind": "voice", "duration_s": 5, "mime": "audio/ogg"},
+    ]);
+    let body = json!({"user": "alice", "text": "", "attachments": attachments, "wait_s": 0});
+    assert_eq!(scene.say(KEY, None, &body).await.status(), 202);
+    let seen = scene.pipeline.seen();
+    let told = [
+        "[Webhook image: 2x1px]",
+        "[Webhook image document: name=b.png; not passed on: it came without its content]",
+        "[Webhook voice message: duration=5s mime=audio/ogg]",
+    ];
+    assert_eq!(seen.texts(), [told.join("\n")]);
+    let content = seen.accepted[0].incoming.attachments[0].content.as_deref();
+    assert_eq!(content, Some(&b"\x89PNG\r\n\x1a\nbytes"[..]));
+    let empty = scene.say(KEY, None, &json!({"user": "alice", "text": "", "attachments": []})).await;
+    assert_eq!(empty.status(), 422);
+    scene.hosted.stop().await.unwrap();
+}

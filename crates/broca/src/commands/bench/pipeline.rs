@@ -122,6 +122,7 @@ fn host(app: &App, stage: &Stage, plugin: LoadPlugin) -> Result<Hosted, Failure>
         instance: instance()?,
         routes: app.routes(),
         limits: app.config.settings.limits,
+        attachments: app.attachments(&instance()?),
         access: app.access_options(&instance()?),
         options: DeliveryOptions { slots: 4_000, ..app.delivery_options() },
         events: app.event_options(),

@@ -121,6 +121,7 @@ async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
         instance: instance.clone(),
         routes: app.routes(),
         limits: app.config.settings.limits,
+        attachments: app.attachments(instance),
         access: app.access_options(instance),
         options: app.delivery_options(),
         events: app.event_options(),
