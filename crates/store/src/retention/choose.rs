@@ -41,11 +41,12 @@ WITH c AS MATERIALIZED (
         SELECT m.id, m.instance, m.event_id, m.received_at, m.state, m.finished_at, m.state = 'failed' AS failed,
                EXISTS (SELECT 1 FROM responses r WHERE r.message_id = m.id AND r.state IN ('dead', 'unknown')) AS undelivered,
                m.state = 'failed'
-                   AND NOT EXISTS (SELECT 1 FROM letters_closed l WHERE l.subject_id = m.id AND l.round = m.replays)
+                   AND NOT (SELECT EXISTS (SELECT 1 FROM letters_closed l
+                                           WHERE l.subject_id = m.id AND l.round = m.replays))
                OR EXISTS (SELECT 1 FROM responses r
                           WHERE r.message_id = m.id AND r.state IN ('dead', 'unknown')
-                            AND NOT EXISTS (SELECT 1 FROM letters_closed l
-                                            WHERE l.subject_id = r.id AND l.round = r.replays)) AS open
+                            AND NOT (SELECT EXISTS (SELECT 1 FROM letters_closed l
+                                                    WHERE l.subject_id = r.id AND l.round = r.replays))) AS open
         FROM messages m WHERE m.id ",
             $among,
             "

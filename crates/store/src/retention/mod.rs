@@ -265,6 +265,7 @@ pub(crate) mod tests {
             && scan.contains("outbox")
             // SQLite calls the batch that it has just looked up a scan.
             || statement == events::WALK && scan == "SCAN e"
+            || statement == choose::VERDICT_LITE && scan == "SCAN c"
             || statement == export::PAGE && scan == "SCAN m"
     }
 }
