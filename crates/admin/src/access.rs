@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     holds::{self, HoldError},
+    page::{and_one_more, cut},
     replay::{self, ReplayError, Report, Selection, Today},
 };
 
-/// Rules and codes that are over and still shown.
+/// Codes that are over and still shown.
 const SHOWN: u32 = 500;
 
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +53,27 @@ pub async fn put(store: &Store, rule: NewRule) -> Result<AccessRule, AccessError
     store.put_access_rules(vec![rule]).await?.pop().ok_or(AccessError::NoRule(who))
 }
 
-/// The rules in force, oldest first; with `over`, also the latest ones that are over, newest first. Of one kind, or all.
-pub async fn list(store: &Store, kind: Option<RuleKind>, over: bool) -> Result<Vec<AccessRule>, StoreError> {
-    let mut rules = if over { store.all_access_rules(SHOWN).await? } else { store.access_rules().await? };
-    rules.retain(|rule| kind.is_none_or(|kind| rule.kind == kind));
-    Ok(rules)
+/// The rules in force, oldest first; with `over`, also those that are over, newest first. Of one kind, or all. And where
+/// the next page begins.
+pub async fn list(
+    store: &Store,
+    (kind, over): (Option<RuleKind>, bool),
+    after: Option<RuleId>,
+    limit: u32,
+) -> Result<(Vec<AccessRule>, Option<RuleId>), StoreError> {
+    let most = and_one_more(limit);
+    let rules = if over {
+        store.all_access_rules(kind, after, most).await?
+    } else {
+        store.some_access_rules(kind, after, most).await?
+    };
+    Ok(cut(rules, limit, |rule| rule.id))
+}
+
+/// What is said of this very person on this very instance.
+pub async fn said_of(store: &Store, who: &Who, instance: Option<&Instance>) -> Result<Option<AccessRule>, StoreError> {
+    let rules = store.access_rules().await?;
+    Ok(rules.into_iter().find(|rule| rule.who == *who && rule.instance.as_ref() == instance))
 }
 
 /// The rules in force that have one of these ids or are about one of these people; of one kind, or of any. Each id and
@@ -67,7 +84,8 @@ pub async fn named(
     who: &[Who],
     kind: Option<RuleKind>,
 ) -> Result<Vec<AccessRule>, AccessError> {
-    let rules = list(store, kind, false).await?;
+    let mut rules = store.access_rules().await?;
+    rules.retain(|rule| kind.is_none_or(|kind| rule.kind == kind));
     if let Some(id) = ids.iter().find(|id| rules.iter().all(|rule| rule.id != **id)) {
         return Err(AccessError::NoRule(id.to_string()));
     }

@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 
 use broca_core::PlanId;
 use broca_store::{
-    Backlog, BacklogAct, BacklogFilter, BacklogStep, NewPlan, NewPlanItem, PlanItem, Stage, Store, StoreError,
+    Backlog, BacklogAct, BacklogFilter, BacklogStep, HoldSubject, NewPlan, NewPlanItem, PlanItem, Stage, Store,
+    StoreError,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -134,10 +135,9 @@ async fn warnings(store: &Store, mut agents: Vec<&str>) -> Result<Vec<String>, S
             format!("the endpoint {} is away: the pace begins when the plan is applied, wait for it", endpoint.endpoint)
         })
         .collect();
-    let holds = store.open_holds().await?;
     for agent in agents {
-        let held = |hold: &&broca_store::Hold| hold.subject == broca_store::HoldSubject::Agent(agent.to_owned());
-        warnings.extend(holds.iter().find(held).map(|hold| {
+        let hold = store.open_hold(&HoldSubject::Agent(agent.to_owned())).await?;
+        warnings.extend(hold.map(|hold| {
             format!("agent {agent} is on hold: after applying the plan, `broca hold release {}`", hold.id)
         }));
     }

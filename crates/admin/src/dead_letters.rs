@@ -10,6 +10,8 @@ use broca_core::{MessageId, MessageState, ResponseState, subject};
 use broca_store::{Letter, LetterCursor, LetterFilter, MessageRecord, Stage, Store, StoreError};
 use serde::Serialize;
 
+use crate::page::{and_one_more, cut};
+
 /// Letters that one command deals with at most; a second run goes on.
 pub const AT_ONCE: usize = 10_000;
 /// Letters that are read at a time.
@@ -29,11 +31,8 @@ pub async fn list(
     after: Option<LetterCursor>,
     limit: u32,
 ) -> Result<Page, StoreError> {
-    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut items = store.letters(filter, after, limit.saturating_add(1)).await?;
-    let more = items.len() > wanted;
-    items.truncate(wanted);
-    let next_cursor = items.last().filter(|_| more).map(|last| last.cursor().to_string());
+    let letters = store.letters(filter, after, and_one_more(limit)).await?;
+    let (items, next_cursor) = cut(letters, limit, |last| last.cursor().to_string());
     Ok(Page { items, next_cursor })
 }
 

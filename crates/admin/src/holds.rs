@@ -6,8 +6,8 @@ use broca_core::{ConversationId, HoldId, UserId};
 use broca_store::{Hold, HoldState, HoldSubject, NewHold, Person, PutOn, Settled, Store, StoreError};
 use serde::Serialize;
 
-/// Holds that are over and still shown.
-const SHOWN: u32 = 200;
+use crate::page::{and_one_more, cut};
+
 /// How often, and how far apart, a release looks again at what somebody else is at.
 const LOOKS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -43,9 +43,17 @@ pub async fn put(store: &Store, hold: NewHold) -> Result<Hold, HoldError> {
     Err(StoreError::Contention("a hold on it that has ended is still being settled".to_owned()).into())
 }
 
-/// The holds that are not over, oldest first; with `over`, also the latest ones that are, newest first.
-pub async fn list(store: &Store, over: bool) -> Result<Vec<Hold>, StoreError> {
-    if over { store.holds(SHOWN).await } else { store.open_holds().await }
+/// The holds that are not over, oldest first; with `over`, also those that are, newest first. And where the next page
+/// begins.
+pub async fn list(
+    store: &Store,
+    over: bool,
+    after: Option<HoldId>,
+    limit: u32,
+) -> Result<(Vec<Hold>, Option<HoldId>), StoreError> {
+    let most = and_one_more(limit);
+    let found = if over { store.holds(after, most).await? } else { store.open_holds(after, most).await? };
+    Ok(cut(found, limit, |hold| hold.id))
 }
 
 /// What ending a hold came to.

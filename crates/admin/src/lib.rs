@@ -17,6 +17,7 @@ pub mod journey;
 pub mod live;
 pub mod modes;
 pub mod operations;
+mod page;
 pub mod person;
 mod preview;
 pub mod replay;

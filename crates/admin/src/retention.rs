@@ -106,14 +106,37 @@ pub struct Planned {
     pub plans: u64,
     pub holds: u64,
     pub marks: u64,
+    /// Lines of the audit log.
+    pub acts: u64,
+    /// Codes that strangers were given and nobody approved.
+    pub codes: u64,
+    /// Counts of what people said who were silent since.
+    pub counters: u64,
+}
+
+impl Planned {
+    /// All of them, in a sentence.
+    pub fn sentence(&self) -> String {
+        let Self { messages, dead_letters, events, plans, holds, marks, acts, codes, counters } = self;
+        format!(
+            "{messages} messages with all that hangs on them ({dead_letters} of them dead letters), {events} steps apart from \
+             theirs, {plans} plans, {holds} holds, {marks} marks of messages removed before, {acts} lines of the audit log, \
+             {codes} codes that nobody approved, {counters} counts of silent people"
+        )
+    }
+
+    pub fn rows(&self) -> u64 {
+        let Self { messages, dead_letters: _, events, plans, holds, marks, acts, codes, counters } = self;
+        messages + events + plans + holds + marks + acts + codes + counters
+    }
 }
 
 /// Looks at everything and changes nothing.
 pub async fn plan(store: &Store, policy: &RetentionPolicy) -> Result<Planned, StoreError> {
     let cuts = store.retention_cuts(policy).await?;
     let records = store.retention_records(&cuts).await?;
-    let Removed { plans, holds, marks, .. } = records;
-    let mut planned = Planned { plans, holds, marks, ..Planned::default() };
+    let Removed { plans, holds, marks, acts, codes, counters, .. } = records;
+    let mut planned = Planned { plans, holds, marks, acts, codes, counters, ..Planned::default() };
     let mut after = None;
     loop {
         let chosen = store.retention_choose(&cuts, after, BATCH).await?;
@@ -153,6 +176,7 @@ pub struct Policy {
     pub max_messages: Option<u64>,
     pub events_days: Option<u64>,
     pub records_days: Option<u64>,
+    pub audit_days: Option<u64>,
     pub dedupe_days: u64,
 }
 
@@ -166,6 +190,7 @@ impl From<&RetentionPolicy> for Policy {
             max_messages: policy.max_messages,
             events_days: policy.events.map(days),
             records_days: policy.records.map(days),
+            audit_days: policy.audit.map(days),
             dedupe_days: days(policy.dedupe),
         }
     }
@@ -177,7 +202,7 @@ pub async fn show(store: &Store, policy: &RetentionPolicy) -> Result<Shown, Stor
 
 /// The kinds that are counted: the others hang on messages.
 fn kinds(removed: &Removed) -> impl Iterator<Item = (&'static str, u64)> {
-    const COUNTED: [&str; 5] = ["messages", "events", "plans", "holds", "marks"];
+    const COUNTED: [&str; 8] = ["messages", "events", "plans", "holds", "marks", "acts", "codes", "counters"];
     removed.kinds().into_iter().filter(|(kind, _)| COUNTED.contains(kind))
 }
 

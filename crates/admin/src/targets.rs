@@ -1,16 +1,27 @@
 //! Chats and people that take no answers: which there are, and forgetting that they are dead.
 
-use broca_store::{DeadTarget, Store, StoreError, TargetFilter};
+use broca_store::{DeadTarget, Store, StoreError, TargetCursor, TargetFilter};
 use serde::Serialize;
+
+use crate::page::{and_one_more, cut};
 
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Targets {
     /// The latest first.
     pub items: Vec<DeadTarget>,
+    /// Where the next page begins; nothing when this is the last one.
+    pub next_cursor: Option<String>,
 }
 
-pub async fn list(store: &Store, filter: &TargetFilter) -> Result<Targets, StoreError> {
-    Ok(Targets { items: store.dead_targets(filter).await? })
+pub async fn list(
+    store: &Store,
+    filter: &TargetFilter,
+    after: Option<&TargetCursor>,
+    limit: u32,
+) -> Result<Targets, StoreError> {
+    let found = store.dead_targets(filter, after, and_one_more(limit)).await?;
+    let (items, next_cursor) = cut(found, limit, |target| target.cursor().to_string());
+    Ok(Targets { items, next_cursor })
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]

@@ -6,6 +6,8 @@ use broca_core::UserId;
 use broca_store::{Store, StoreError, User, UserConversation, UserFilter};
 use serde::Serialize;
 
+use crate::page::{and_one_more, cut};
+
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Page {
     /// The newest first.
@@ -15,10 +17,8 @@ pub struct Page {
 }
 
 pub async fn list(store: &Store, filter: &UserFilter, before: Option<UserId>, limit: u32) -> Result<Page, StoreError> {
-    let mut items = store.users(filter, before, limit.saturating_add(1)).await?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next_cursor = items.last().filter(|_| more).map(|last| last.id);
+    let users = store.users(filter, before, and_one_more(limit)).await?;
+    let (items, next_cursor) = cut(users, limit, |last| last.id);
     Ok(Page { items, next_cursor })
 }
 

@@ -81,6 +81,14 @@ impl Output {
     }
 }
 
+/// The lines of a page, and how to have the next one.
+pub(crate) fn paged<C: std::fmt::Display>(mut lines: String, next_cursor: Option<&C>) -> String {
+    if let Some(cursor) = next_cursor {
+        lines.push_str(&format!("\nthere are more: --cursor {cursor}"));
+    }
+    lines
+}
+
 /// A table without lines, as it is easiest to read and to cut. Columns are as wide as their widest cell.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let rows: Vec<[String; N]> = [header.map(str::to_owned)].into_iter().chain(rows).collect();

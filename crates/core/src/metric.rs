@@ -190,7 +190,7 @@ table! {
     FINDINGS: Gauge "broca_audit_findings" ["kind"] by Worker, one;
     /// When the last audit ended, in seconds since 1970, by the database's clock.
     AUDITED: Gauge "broca_audit_timestamp_seconds" [] by Worker, one;
-    /// Rows that this worker removed because they are over for long enough: messages (with all that hangs on them), events, plans, holds, marks.
+    /// Rows that this worker removed because they are over for long enough: messages (with all that hangs on them), events, plans, holds, marks, acts (lines of the audit log), codes, counters.
     RETENTION_REMOVED: Counter "broca_retention_removed_total" ["kind"] by Worker;
     /// Age of the oldest message that is still there; 0 when there is none.
     OLDEST_KEPT: Gauge "broca_oldest_kept_age_seconds" [] by Worker, one;

@@ -119,7 +119,14 @@ pub(crate) const IN_FORCE: &str = rule_rows!(
     "-- access: rules in force",
     "WHERE removed_at IS NULL AND COALESCE(expires_at, 9223372036854775807) > $1 ORDER BY created_at, id"
 );
-pub(crate) const ALL: &str = rule_rows!("-- access: all rules", "ORDER BY created_at DESC, id DESC LIMIT $1");
+/// Of one kind, or of any.
+pub(crate) const LIST: &str = rule_rows!(
+    "-- access: list",
+    "WHERE removed_at IS NULL AND COALESCE(expires_at, 9223372036854775807) > $1 AND kind = COALESCE($2, kind) AND id > $3
+ORDER BY id LIMIT $4"
+);
+pub(crate) const ALL: &str =
+    rule_rows!("-- access: all rules", "WHERE kind = COALESCE($1, kind) AND id < $2 ORDER BY id DESC LIMIT $3");
 pub(crate) const ONE: &str = rule_rows!("-- access: rule", "WHERE id = $1");
 
 pub(crate) const INACTIVE: &str = "-- access: inactive people
@@ -294,16 +301,34 @@ impl Store {
         self.once::<RemoveRules>(Removal { id, who, kind, actor: actor.to_owned() }).await
     }
 
-    /// The rules in force, oldest first.
+    /// The rules in force, all of them, oldest first: for whoever decides by them.
     pub async fn access_rules(&self) -> Result<Vec<AccessRule>, StoreError> {
         let now = self.now().await?.micros();
         fetch!(self, fetch_all, Row, IN_FORCE, now)?.into_iter().map(|row| row.rule(now)).collect()
     }
 
-    /// The latest rules, also those that are over, newest first.
-    pub async fn all_access_rules(&self, limit: u32) -> Result<Vec<AccessRule>, StoreError> {
-        let now = self.now().await?.micros();
-        fetch!(self, fetch_all, Row, ALL, i64::from(limit))?.into_iter().map(|row| row.rule(now)).collect()
+    /// Rules in force, of one kind or all, oldest first, from behind `after` on.
+    pub async fn some_access_rules(
+        &self,
+        kind: Option<RuleKind>,
+        after: Option<RuleId>,
+        limit: u32,
+    ) -> Result<Vec<AccessRule>, StoreError> {
+        let (now, after) = (self.now().await?.micros(), after.map_or(Uuid::nil(), |id| id.0));
+        let rows = fetch!(self, fetch_all, Row, LIST, now, kind.map(RuleKind::as_str), after, i64::from(limit))?;
+        rows.into_iter().map(|row| row.rule(now)).collect()
+    }
+
+    /// All rules, also those that are over, newest first, from behind `after` on.
+    pub async fn all_access_rules(
+        &self,
+        kind: Option<RuleKind>,
+        after: Option<RuleId>,
+        limit: u32,
+    ) -> Result<Vec<AccessRule>, StoreError> {
+        let (now, after) = (self.now().await?.micros(), after.map_or(Uuid::max(), |id| id.0));
+        let rows = fetch!(self, fetch_all, Row, ALL, kind.map(RuleKind::as_str), after, i64::from(limit))?;
+        rows.into_iter().map(|row| row.rule(now)).collect()
     }
 
     /// Has a person's messages let in, or kept out whatever the rules say; `None` when there is no such person.

@@ -4,6 +4,9 @@
 //! break that, in one statement and so in one snapshot; the steps on a message's way change all rows that belong
 //! together in one transaction, so none of them is ever seen half done. The SQL is the same for both databases.
 //!
+//! Where conversations with work are joined with messages, that they have some is said twice: once as their index has it,
+//! and once as PostgreSQL has statistics of it.
+//!
 //! What cannot be asked: whether an answer without a response row had text. Turns do not keep the text; the
 //! response is written in the statement that ends the turn.
 
@@ -13,13 +16,10 @@ use broca_core::{MessageId, Timestamp, clock::micros};
 use serde::Serialize;
 use sqlx::types::Uuid;
 
-use crate::{Store, StoreError, reading::fetch};
+use crate::{Store, StoreError, export::OTHER_CLOCKS, reading::fetch};
 
 /// Ids that are given of each kind.
 const FIRST: i64 = 10;
-/// How far another machine's clock may be behind the database's.
-const OTHER_CLOCKS: Duration = Duration::from_secs(3_600);
-
 /// How long something may take before it counts as overdue.
 #[derive(Clone, Copy, Debug)]
 pub struct AuditLimits {
@@ -52,12 +52,13 @@ macro_rules! questions {
             }
 
             /// `now`, `late` and `old` are the database's time, and that time less the two limits; `first` is the id from
-            /// which on messages are read.
+            /// which on messages are read, and `whole` whether that is the first of all.
             fn sql(self) -> &'static str {
                 match self {
                     $(Self::$variant => concat!(
                         "-- audit ", $name, "
-WITH clock AS (SELECT CAST($1 AS bigint) AS now, CAST($2 AS bigint) AS late, CAST($3 AS bigint) AS old, $5 AS first),
+WITH clock AS (SELECT CAST($1 AS bigint) AS now, CAST($2 AS bigint) AS late, CAST($3 AS bigint) AS old, $5 AS first,
+                      CAST($6 AS boolean) AS whole),
 found AS (", $sql, ")
 SELECT id, (SELECT count(*) FROM found) AS total FROM found ORDER BY at, id LIMIT $4"
                     )),*
@@ -78,7 +79,7 @@ questions! {
     NoTurn = "no-turn",
     "SELECT m.id, m.received_at AS at
      FROM clock CROSS JOIN conversations c JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head
-     WHERE c.head < c.tail AND m.state = 'processing' AND (c.owner IS NULL OR c.lease_until <= clock.now)
+     WHERE c.head < c.tail AND (c.head < c.tail) IS TRUE AND m.state = 'processing' AND (c.owner IS NULL OR c.lease_until <= clock.now)
        AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'started')
        AND NOT EXISTS (SELECT 1 FROM turn_messages s JOIN turns t ON t.id = s.turn_id
                        WHERE s.message_id = m.id AND t.state = 'started')";
@@ -94,7 +95,7 @@ questions! {
     EmptyQueue = "empty-queue",
     "SELECT c.id, c.wake_at AS at
      FROM clock CROSS JOIN conversations c
-     WHERE c.head < c.tail AND (c.owner IS NULL OR c.lease_until <= clock.now)
+     WHERE c.head < c.tail AND (c.head < c.tail) IS TRUE AND (c.owner IS NULL OR c.lease_until <= clock.now)
        AND NOT EXISTS (SELECT 1 FROM messages m
                        WHERE m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing'))";
 
@@ -109,9 +110,9 @@ questions! {
     "SELECT m.id, m.received_at AS at
      FROM clock CROSS JOIN messages m
      WHERE m.id >= clock.first AND m.state = 'completed'
-       AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'answered')
-       AND NOT EXISTS (SELECT 1 FROM turn_messages s JOIN turns t ON t.id = s.turn_id
-                       WHERE s.message_id = m.id AND t.state = 'answered')";
+       AND NOT (SELECT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = m.id AND t.state = 'answered'))
+       AND NOT (SELECT EXISTS (SELECT 1 FROM turn_messages s JOIN turns t ON t.id = s.turn_id
+                               WHERE s.message_id = m.id AND t.state = 'answered'))";
 
     /// Messages that are over, in a turn of several that is still open: it was not ended as a whole.
     SplitTurn = "split-turn",
@@ -128,19 +129,26 @@ questions! {
     DeadLease = "dead-lease",
     "SELECT c.id, c.lease_until AS at
      FROM clock CROSS JOIN conversations c
-     WHERE c.owner IS NOT NULL AND c.lease_until <= clock.late";
+     WHERE c.head < c.tail AND c.owner IS NOT NULL AND c.lease_until <= clock.late
+     UNION ALL
+     SELECT c.id, c.lease_until AS at
+     FROM clock CROSS JOIN conversations c
+     WHERE clock.whole AND c.head = c.tail AND c.owner IS NOT NULL AND c.lease_until <= clock.late";
 
     /// Messages that are held though their hold is over: nobody will bring them back. Or the two do not fit together.
     HoldLost = "hold-lost",
     "SELECT m.id, m.received_at AS at
      FROM messages m LEFT JOIN holds h ON h.id = m.held_by AND h.settled_at IS NULL
-     WHERE m.state = 'held' AND h.id IS NULL OR m.state <> 'held' AND m.held_by IS NOT NULL";
+     WHERE m.held_by IS NOT NULL AND (h.id IS NULL OR m.state <> 'held')
+     UNION ALL
+     SELECT m.id, m.received_at AS at
+     FROM clock CROSS JOIN messages m WHERE m.id >= clock.first AND m.state = 'held' AND m.held_by IS NULL";
 
     /// Holds that ended, and whose messages nobody has brought back for too long.
     HoldOverdue = "hold-overdue",
     "SELECT h.id, COALESCE(h.released_at, h.expires_at) AS at
      FROM clock CROSS JOIN holds h
-     WHERE h.settled_at IS NULL AND COALESCE(h.released_at, h.expires_at) <= clock.late";
+     WHERE h.settled_at IS NULL AND COALESCE(h.released_at, h.expires_at, 9223372036854775807) <= (SELECT late FROM clock)";
 
     /// Answers that are first in their chat, are due, and that no plugin process has taken up.
     Undelivered = "undelivered",
@@ -159,7 +167,7 @@ questions! {
     TooOld = "too-old",
     "SELECT m.id, m.received_at AS at
      FROM clock CROSS JOIN conversations c JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head
-     WHERE c.head < c.tail AND m.state IN ('received', 'processing') AND COALESCE(m.replayed_at, m.received_at) <= clock.old";
+     WHERE c.head < c.tail AND (c.head < c.tail) IS TRUE AND m.state IN ('received', 'processing') AND COALESCE(m.replayed_at, m.received_at) <= clock.old";
 }
 
 impl Store {
@@ -185,9 +193,10 @@ impl Store {
         let late = now.saturating_sub(micros(limits.overdue));
         let old = limits.max_age.map_or(i64::MIN, |age| now.saturating_sub(micros(age)));
         let first = first(now);
+        let whole = first.is_nil();
         let mut irregular = Vec::new();
         for kind in Irregularity::ALL.iter().copied() {
-            let rows = fetch!(self, fetch_all, (Uuid, i64), kind.sql(), now, late, old, FIRST, first)?;
+            let rows = fetch!(self, fetch_all, (Uuid, i64), kind.sql(), now, late, old, FIRST, first, whole)?;
             if let Some((_, count)) = rows.first().copied() {
                 irregular.push(Irregular { kind, count, first: rows.into_iter().map(|(id, _)| id).collect() });
             }

@@ -11,6 +11,7 @@ use sqlx::types::{Json, Uuid};
 use crate::{
     Store, StoreError,
     decode::parsed,
+    export::ids_of,
     reading::fetch,
     tx::{Tx, change, operation},
 };
@@ -156,7 +157,7 @@ WHERE id = $1 AND outcome = 'begun'";
 pub(crate) const LIST: &str = "-- audit log
 SELECT id, at, ended_at, actor, via, operation, request, reason, outcome, error, before, after, subjects
 FROM audit_log
-WHERE ($1 IS NULL OR id < $1)
+WHERE id < $1 AND id >= $10
   AND ($2 IS NULL OR actor = $2) AND ($3 IS NULL OR via = $3) AND ($4 IS NULL OR operation = $4)
   AND ($5 IS NULL OR outcome = $5) AND ($6 IS NULL OR subjects LIKE '% ' || $6 || ' %')
   AND ($7 IS NULL OR at >= $7) AND ($8 IS NULL OR at < $8)
@@ -233,12 +234,13 @@ impl Store {
     /// The newest first, those before `before`.
     pub async fn acts(&self, filter: &ActFilter, before: Option<ActId>, limit: u32) -> Result<Vec<Act>, StoreError> {
         let ActFilter { actor, via, operation, outcome, subject, since, until } = filter;
+        let (first, below) = ids_of(*since, *until);
         let rows = fetch!(
             self,
             fetch_all,
             Row,
             LIST,
-            before.map(|id| id.0),
+            before.map_or(below, |id| id.0.min(below)),
             actor.as_deref(),
             via.map(Via::as_str),
             operation.as_deref(),
@@ -246,7 +248,8 @@ impl Store {
             subject.as_deref(),
             since.map(Timestamp::micros),
             until.map(Timestamp::micros),
-            i64::from(limit)
+            i64::from(limit),
+            first
         )?;
         rows.into_iter().map(Row::act).collect()
     }

@@ -115,24 +115,29 @@ pub struct WaitingMessage {
     pub since: Timestamp,
 }
 
-/// `$1` to `$7` are the filter, the last one as a time.
+/// `$1` to `$7` are the filter, the last one as a time. `behind` is a step of its own, so that what waits is found by the
+/// conversations that have something, and not by people or by all messages.
 macro_rules! backlog {
     ($db:ident, $now:expr, $name:literal, $select:literal) => {
         concat!(
             $name,
             "\nWITH clock AS (SELECT ",
             $now,
-            " AS now), waiting AS (
-    SELECT m.id, m.instance, m.platform, m.route, m.conversation_id, m.seq, m.replays, c.agent, p.platform_user_id,
+            " AS now), behind AS MATERIALIZED (
+    SELECT m.id, m.instance, m.platform, m.route, m.conversation_id, m.seq, m.replays, m.state, m.profile_id, m.replayed_at,
+           m.received_at, c.agent, c.not_before
+    FROM conversations c
+    JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')
+    WHERE c.head < c.tail AND (c.head < c.tail) IS TRUE
+), waiting AS (
+    SELECT m.id, m.instance, m.platform, m.route, m.conversation_id, m.seq, m.replays, m.agent, p.platform_user_id,
            COALESCE(m.replayed_at, m.received_at) AS since,
            CASE WHEN m.state = 'processing' THEN 'processing' WHEN ",
-            if_any_hold!(kept_back!($db, "m", "p.user_id", "c.agent", "clock.now"), "FALSE"),
+            if_any_hold!(kept_back!($db, "m", "p.user_id", "m.agent", "clock.now"), "FALSE"),
             " THEN 'held'
-                WHEN c.not_before > clock.now THEN 'parked' ELSE 'received' END AS stand
-    FROM clock CROSS JOIN conversations c
-    JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')
+                WHEN m.not_before > clock.now THEN 'parked' ELSE 'received' END AS stand
+    FROM clock CROSS JOIN behind m
     JOIN profiles p ON p.id = m.profile_id
-    WHERE c.head < c.tail
     UNION ALL
     SELECT m.id, m.instance, m.platform, m.route, m.conversation_id, m.seq, m.replays, c.agent, p.platform_user_id,
            COALESCE(m.replayed_at, m.received_at), 'held'

@@ -170,62 +170,102 @@ impl Letter {
     }
 }
 
-/// What is true of a letter, whichever way it was found.
-macro_rules! about_letters {
-    ($name:literal, $letters:literal, $rest:literal) => {
-        concat!(
-            $name,
-            "\nWITH letter AS (",
-            $letters,
-            ")
-SELECT l.subject_id, l.stage, l.round, l.message_id, l.response_id, l.state, l.class, l.reason, l.failed_at, l.attempts,
-       l.answer, m.instance, m.platform, m.route, m.chat_id, m.is_group, m.text, m.conversation_id,
-       COALESCE(m.first_seq, m.seq) AS seq, m.received_at, c.agent, p.platform_user_id, p.username,
-       x.how, x.actor, x.note, x.closed_at, x.purged_at
-FROM letter l
-JOIN messages m ON m.id = l.message_id
-JOIN conversations c ON c.id = m.conversation_id
-JOIN profiles p ON p.id = m.profile_id
-LEFT JOIN letters_closed x ON x.subject_id = l.subject_id AND x.round = l.round
-",
-            $rest
+/// A message `m` at stage `turn`.
+macro_rules! at_the_turn {
+    ($where:expr) => {
+        letters!(
+            "m.id AS subject_id, 'turn' AS stage, m.replays AS round, m.id AS message_id, CAST(NULL AS uuid) AS response_id, m.state,
+       m.class, m.reason, m.finished_at AS failed_at, m.attempts, CAST(NULL AS text) AS answer, CAST(0 AS bigint) AS place",
+            "messages m",
+            "x.subject_id = m.id AND x.round = m.replays",
+            $where
         )
     };
 }
 
-/// `class IS NOT NULL` brings the index: whatever failed has a class.
-pub(crate) const LETTERS: &str = about_letters!(
-    "-- dead letters",
-    "
-    SELECT id AS subject_id, 'turn' AS stage, replays AS round, id AS message_id, NULL AS response_id, state, class, reason,
-           finished_at AS failed_at, attempts, NULL AS answer
-    FROM messages WHERE class IS NOT NULL AND state = 'failed'
-    UNION ALL
-    SELECT id, 'delivery', replays, message_id, id, state, class, reason, finished_at, attempts, text
-    FROM responses WHERE class IS NOT NULL AND kind = 'answer' AND state IN ('dead', 'unknown')
-",
-    "WHERE ($1 IS NULL OR m.instance = $1) AND ($2 IS NULL OR m.platform = $2) AND ($3 IS NULL OR c.agent = $3)
-  AND ($4 IS NULL OR p.platform_user_id = $4) AND ($5 IS NULL OR m.conversation_id = $5)
-  AND ($6 IS NULL OR l.class = $6) AND ($7 IS NULL OR l.stage = $7)
-  AND ($8 IS NULL OR l.failed_at >= $8) AND ($9 IS NULL OR l.failed_at < $9)
-  AND ($10 IS NULL OR lower(m.text) LIKE $10 ESCAPE '!' OR lower(l.answer) LIKE $10 ESCAPE '!')
-  AND ($11 = 'with' OR ($11 = 'without' AND x.subject_id IS NULL)
+/// An answer `r` at stage `delivery`.
+macro_rules! at_the_delivery {
+    ($where:expr) => {
+        letters!(
+            "r.id AS subject_id, 'delivery' AS stage, r.replays AS round, m.id AS message_id, r.id AS response_id, r.state,
+       r.class, r.reason, r.finished_at AS failed_at, r.attempts, r.text AS answer, r.ord AS place",
+            "responses r JOIN messages m ON m.id = r.message_id",
+            "x.subject_id = r.id AND x.round = r.replays",
+            $where
+        )
+    };
+}
+
+macro_rules! letters {
+    ($what:literal, $from:literal, $closed:literal, $where:expr) => {
+        concat!(
+            "SELECT ",
+            $what,
+            ", m.instance, m.platform, m.route, m.chat_id, m.is_group, m.text, m.conversation_id,
+       COALESCE(m.first_seq, m.seq) AS seq, m.received_at, c.agent, p.platform_user_id, p.username,
+       x.how, x.actor, x.note, x.closed_at, x.purged_at
+FROM ",
+            $from,
+            " JOIN conversations c ON c.id = m.conversation_id JOIN profiles p ON p.id = m.profile_id
+LEFT JOIN letters_closed x ON ",
+            $closed,
+            "\nWHERE ",
+            $where
+        )
+    };
+}
+
+/// A page of one stage, walked along its index from the newest on: `failed_at` is there for what is a letter alone.
+macro_rules! page {
+    ($of:literal, $stage:literal, $contains:literal) => {
+        concat!(
+            $of,
+            ".failed_at IS NOT NULL AND (",
+            $of,
+            ".failed_at, ",
+            $of,
+            ".id) < ($12, $13) AND ",
+            $of,
+            ".failed_at >= $8 AND ",
+            $of,
+            ".failed_at < $9 AND ($7 IS NULL OR $7 = '",
+            $stage,
+            "') AND ($6 IS NULL OR ",
+            $of,
+            ".class = $6)
+  AND ($1 IS NULL OR m.instance = $1) AND ($2 IS NULL OR m.platform = $2) AND ($3 IS NULL OR c.agent = $3)
+  AND ($4 IS NULL OR p.platform_user_id = $4) AND ($5 IS NULL OR m.conversation_id = $5) AND (",
+            $contains,
+            ") AND ($11 = 'with' OR ($11 = 'without' AND x.subject_id IS NULL)
        OR ($11 = 'only' AND x.subject_id IS NOT NULL AND x.purged_at IS NULL))
-  AND ($12 IS NULL OR l.failed_at < $12 OR (l.failed_at = $12 AND l.subject_id < $13))
-ORDER BY l.failed_at DESC, l.subject_id DESC LIMIT $14"
+ORDER BY ",
+            $of,
+            ".failed_at DESC, ",
+            $of,
+            ".id DESC LIMIT $14"
+        )
+    };
+}
+
+/// Each stage is a page of its own, so that none of them is sorted as a whole.
+pub(crate) const LETTERS: &str = concat!(
+    "-- dead letters\nSELECT * FROM (",
+    at_the_turn!(page!("m", "turn", "$10 IS NULL OR lower(m.text) LIKE $10 ESCAPE '!'")),
+    ") turns\nUNION ALL\nSELECT * FROM (",
+    at_the_delivery!(page!(
+        "r",
+        "delivery",
+        "$10 IS NULL OR lower(m.text) LIKE $10 ESCAPE '!' OR lower(r.text) LIKE $10 ESCAPE '!'"
+    )),
+    ") deliveries\nORDER BY failed_at DESC, subject_id DESC LIMIT $14"
 );
 
-pub(crate) const STAGES: &str = about_letters!(
-    "-- stages of a message",
-    "
-    SELECT id AS subject_id, 'turn' AS stage, replays AS round, id AS message_id, NULL AS response_id, state, class, reason,
-           finished_at AS failed_at, attempts, NULL AS answer, 0 AS place
-    FROM messages WHERE id = $1
-    UNION ALL
-    SELECT id, 'delivery', replays, message_id, id, state, class, reason, finished_at, attempts, text, ord
-    FROM responses WHERE message_id = $1 AND kind = 'answer'
-",
-    "ORDER BY l.stage DESC, l.place DESC"
+pub(crate) const STAGES: &str = concat!(
+    "-- stages of a message\n",
+    at_the_turn!("m.id = $1"),
+    "\nUNION ALL\n",
+    at_the_delivery!("r.message_id = $1 AND r.kind = 'answer'"),
+    "\nORDER BY stage DESC, place DESC"
 );
 
 #[derive(sqlx::FromRow)]
@@ -334,12 +374,12 @@ impl Store {
             filter.conversation.map(|conversation| conversation.0),
             filter.class.as_deref(),
             filter.stage.map(Stage::as_str),
-            filter.since.map(Timestamp::micros),
-            filter.until.map(Timestamp::micros),
+            filter.since.map_or(i64::MIN, Timestamp::micros),
+            filter.until.map_or(i64::MAX, Timestamp::micros),
             filter.contains.as_deref().map(pattern),
             closed,
-            after.map(|after| after.failed_at),
-            after.map(|after| after.subject),
+            after.map_or(i64::MAX, |after| after.failed_at),
+            after.map_or(Uuid::max(), |after| after.subject),
             i64::from(limit)
         )?;
         rows.into_iter().map(Row::letter).collect()

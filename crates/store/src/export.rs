@@ -7,8 +7,15 @@ use sqlx::types::Uuid;
 
 use crate::{Store, StoreError, reading::fetch};
 
-/// Ids are made by the clocks of the plugin processes, which may be so far from the database's.
-const OTHER_CLOCKS: Duration = Duration::from_secs(3_600);
+/// Ids are made by the clocks of other machines, which may be so far from the database's.
+pub(crate) const OTHER_CLOCKS: Duration = Duration::from_secs(3_600);
+
+/// The ids of a time, which every id that was made in it is among.
+pub(crate) fn ids_of(since: Option<Timestamp>, until: Option<Timestamp>) -> (Uuid, Uuid) {
+    let slack = micros(OTHER_CLOCKS);
+    let floor = |at: Timestamp, by: i64| MessageId::floor_of(Timestamp(at.micros().saturating_add(by))).0;
+    (since.map_or(Uuid::nil(), |at| floor(at, -slack)), until.map_or(Uuid::max(), |at| floor(at, slack)))
+}
 
 /// Which messages. Whatever is set must hold.
 #[derive(Clone, Debug, Default)]
@@ -50,11 +57,8 @@ impl Store {
         after: Option<MessageId>,
         limit: u32,
     ) -> Result<ExportStep, StoreError> {
-        let slack = micros(OTHER_CLOCKS);
-        let floor = |at: Timestamp, by: i64| MessageId::floor_of(Timestamp(at.micros().saturating_add(by))).0;
-        let first = filter.since.map_or(Uuid::nil(), |at| floor(at, -slack));
+        let (first, below) = ids_of(filter.since, filter.until);
         let after = after.map_or(first, |id| id.0.max(first));
-        let below = filter.until.map_or(Uuid::max(), |at| floor(at, slack));
         let (since, until) = (filter.since.map(|at| at.micros()), filter.until.map(|at| at.micros()));
         let (platform, user) = (filter.platform.as_deref(), filter.user.map(|user| user.0));
         let (conversation, limit) = (filter.conversation.map(|id| id.0), i64::from(limit));

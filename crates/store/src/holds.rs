@@ -159,8 +159,8 @@ pub(crate) const OPEN: &str =
     hold_rows!("-- hold: open one", "WHERE h.kind = $1 AND h.subject = $2 AND h.settled_at IS NULL");
 pub(crate) const ONE: &str = hold_rows!("-- hold", "WHERE h.id = $1");
 pub(crate) const ALL_OPEN: &str =
-    hold_rows!("-- holds: open", "WHERE h.settled_at IS NULL ORDER BY h.created_at, h.id");
-pub(crate) const ALL: &str = hold_rows!("-- holds", "ORDER BY h.created_at DESC, h.id DESC LIMIT $1");
+    hold_rows!("-- holds: open", "WHERE h.settled_at IS NULL AND h.id > $1 ORDER BY h.id LIMIT $2");
+pub(crate) const ALL: &str = hold_rows!("-- holds", "WHERE h.id < $1 ORDER BY h.id DESC LIMIT $2");
 
 pub(crate) const RELEASE: &str = "-- hold: release
 UPDATE holds SET released_at = $2, released_by = $3
@@ -343,15 +343,22 @@ impl Store {
         fetch!(self, fetch_optional, Row, ONE, id.0)?.map(|row| row.hold(now)).transpose()
     }
 
-    /// The holds that are not over, oldest first.
-    pub async fn open_holds(&self) -> Result<Vec<Hold>, StoreError> {
+    /// The hold on this very subject that is not over.
+    pub async fn open_hold(&self, subject: &HoldSubject) -> Result<Option<Hold>, StoreError> {
         let now = self.now().await?.micros();
-        fetch!(self, fetch_all, Row, ALL_OPEN)?.into_iter().map(|row| row.hold(now)).collect()
+        let row = fetch!(self, fetch_optional, Row, OPEN, subject.kind(), subject.key())?;
+        row.map(|row| row.hold(now)).transpose()
     }
 
-    /// The latest holds, also those that are over, newest first.
-    pub async fn holds(&self, limit: u32) -> Result<Vec<Hold>, StoreError> {
-        let now = self.now().await?.micros();
-        fetch!(self, fetch_all, Row, ALL, i64::from(limit))?.into_iter().map(|row| row.hold(now)).collect()
+    /// The holds that are not over, oldest first, from behind `after` on.
+    pub async fn open_holds(&self, after: Option<HoldId>, limit: u32) -> Result<Vec<Hold>, StoreError> {
+        let (now, after) = (self.now().await?.micros(), after.map_or(Uuid::nil(), |id| id.0));
+        fetch!(self, fetch_all, Row, ALL_OPEN, after, i64::from(limit))?.into_iter().map(|row| row.hold(now)).collect()
+    }
+
+    /// All holds, also those that are over, newest first, from behind `after` on.
+    pub async fn holds(&self, after: Option<HoldId>, limit: u32) -> Result<Vec<Hold>, StoreError> {
+        let (now, after) = (self.now().await?.micros(), after.map_or(Uuid::max(), |id| id.0));
+        fetch!(self, fetch_all, Row, ALL, after, i64::from(limit))?.into_iter().map(|row| row.hold(now)).collect()
     }
 }

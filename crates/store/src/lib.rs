@@ -100,7 +100,7 @@ pub use slots::SlotWish;
 pub use standing::{AnswerStanding, FirstInLine, HoldStanding, Journey, LeaseStanding, OwedPublish, Queue, Standing};
 pub use stops::{Behind, Stop, StopKind};
 pub use store::{Backend, PENDING_PAGE, Store, StoreOptions};
-pub use targets::{DeadTarget, TargetFilter};
+pub use targets::{DeadTarget, TargetCursor, TargetFilter};
 pub use tokens::{ApiToken, Confirmation, NewToken};
 pub use workers::{Pace, Pulse, Sign, WorkerRow};
 pub use workload::Workload;

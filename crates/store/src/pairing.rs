@@ -162,7 +162,7 @@ pub(crate) const OPEN: &str = pairing_rows!(
     "-- pairings: open",
     "WHERE approved_at IS NULL AND revoked_at IS NULL AND expires_at > $1 ORDER BY created_at, id"
 );
-pub(crate) const ALL: &str = pairing_rows!("-- pairings", "ORDER BY created_at DESC, id DESC LIMIT $1");
+pub(crate) const ALL: &str = pairing_rows!("-- pairings", "ORDER BY id DESC LIMIT $1");
 
 pub(crate) const LOCK: &str = "-- pairing: lock
 SELECT id FROM pairings WHERE id = $1 FOR UPDATE";

@@ -95,7 +95,8 @@ SELECT m.state, count(*) FROM profiles p JOIN messages m ON m.profile_id = p.id 
 pub(crate) const CONVERSATIONS: &str = "-- conversations of a user
 SELECT c.id, c.agent, c.scope_key, c.agent_conversation, o.messages, o.answers, o.last,
        (SELECT count(*) FROM messages w
-        WHERE w.conversation_id = c.id AND w.state IN ('received', 'processing', 'held')) AS pending
+        WHERE w.conversation_id = c.id AND w.seq > c.head AND w.state IN ('received', 'processing'))
+           + (SELECT count(*) FROM messages w WHERE w.held_by IS NOT NULL AND w.conversation_id = c.id) AS pending
 FROM (SELECT m.conversation_id, count(*) AS messages, max(m.received_at) AS last,
              CAST(sum((SELECT count(*) FROM responses r WHERE r.message_id = m.id)) AS bigint) AS answers
       FROM profiles p JOIN messages m ON m.profile_id = p.id WHERE p.user_id = $1 GROUP BY m.conversation_id) o

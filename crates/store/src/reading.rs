@@ -1,7 +1,5 @@
 //! Questions that people and operators ask. The SQL is the same for both databases.
 
-use std::collections::BTreeMap;
-
 use broca_core::{
     ConversationId, Instance, MessageId, Part, Receipt, ResponseId, Timestamp, TraceParent, TurnId, UserId,
     agent::FailureClass,
@@ -68,13 +66,18 @@ FROM responses WHERE message_id = $1 ORDER BY ord";
 /// The latest ones; an unanswered message has one line.
 pub(crate) const HISTORY: &str = "-- history
 SELECT m.id, m.text, m.state, r.text AS answer, m.received_at
-FROM profiles p JOIN messages m ON m.profile_id = p.id LEFT JOIN responses r ON r.message_id = m.id AND r.kind = 'answer'
-WHERE p.platform = $1 AND p.platform_user_id = $2
+FROM (SELECT id, text, state, received_at, seq FROM messages
+      WHERE profile_id = (SELECT id FROM profiles WHERE platform = $1 AND platform_user_id = $2)
+      ORDER BY received_at DESC, seq DESC LIMIT $3) m
+LEFT JOIN responses r ON r.message_id = m.id AND r.kind = 'answer'
 ORDER BY m.received_at DESC, m.seq DESC, r.ord DESC LIMIT $3";
 
-pub(crate) const MESSAGE_STATES: &str = "SELECT state, count(*) FROM messages GROUP BY state";
-pub(crate) const RESPONSE_STATES: &str = "SELECT state, count(*) FROM responses WHERE kind = $1 GROUP BY state";
-pub(crate) const TOTALS_PG: &str = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM conversations),
+pub(crate) const MESSAGE_STATES: &str = "-- counts: messages
+SELECT state, count(*) FROM messages GROUP BY state";
+pub(crate) const RESPONSE_STATES: &str = "-- counts: answers
+SELECT kind, state, count(*) FROM responses GROUP BY kind, state";
+pub(crate) const TOTALS_PG: &str = "-- counts
+SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM conversations),
     (SELECT count(*) FROM conversations WHERE head < tail),
     (SELECT count(*) FROM conversations WHERE head < tail AND owner IS NOT NULL AND lease_until > broca_now()),
     (SELECT count(*) FROM outbox),
@@ -83,7 +86,8 @@ pub(crate) const TOTALS_PG: &str = "SELECT (SELECT count(*) FROM users), (SELECT
      JOIN messages m ON m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')
      WHERE c.head < c.tail)";
 pub(crate) const TOTALS_LITE: &str = concat!(
-    "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM conversations),
+    "-- counts
+SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM conversations),
     (SELECT count(*) FROM conversations WHERE head < tail),
     (SELECT count(*) FROM conversations WHERE head < tail AND owner IS NOT NULL AND lease_until > ",
     crate::lite::now!(),
@@ -286,17 +290,19 @@ impl Store {
     /// How much there is of everything. Reads every message: for people, not for every second.
     pub async fn counts(&self) -> Result<Counts, StoreError> {
         type Totals = (i64, i64, i64, i64, i64, i64, Option<i64>);
-        let states = |rows: Vec<(String, i64)>| rows.into_iter().collect::<BTreeMap<_, _>>();
         let totals = match self.db {
             Db::Pg(_) => TOTALS_PG,
             Db::Lite(_) => TOTALS_LITE,
         };
+        let answers = fetch!(self, fetch_all, (String, String, i64), RESPONSE_STATES)?;
+        let (answers, notices): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(kind, ..)| kind == "answer");
+        let of = |rows: Vec<(String, String, i64)>| rows.into_iter().map(|(_, state, n)| (state, n)).collect();
         let (users, conversations, pending_conversations, leased_conversations, outbox, quarantined, oldest) =
             fetch!(self, fetch_one, Totals, totals)?;
         Ok(Counts {
-            messages: states(fetch!(self, fetch_all, (String, i64), MESSAGE_STATES)?),
-            responses: states(fetch!(self, fetch_all, (String, i64), RESPONSE_STATES, "answer")?),
-            notices: states(fetch!(self, fetch_all, (String, i64), RESPONSE_STATES, "notice")?),
+            messages: fetch!(self, fetch_all, (String, i64), MESSAGE_STATES)?.into_iter().collect(),
+            responses: of(answers),
+            notices: of(notices),
             users,
             conversations,
             pending_conversations,

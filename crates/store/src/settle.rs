@@ -287,9 +287,8 @@ async fn close(tx: &mut Tx<'_>, hold: Uuid, now: i64) -> Result<Settled, StoreEr
 
 pub(crate) const ENDED: &str = "-- holds that have ended
 SELECT id FROM holds
-WHERE settled_at IS NULL AND kind IN ('conversation', 'agent', 'user', 'instance', 'route')
-  AND (released_at IS NOT NULL OR expires_at <= $1)
-ORDER BY created_at, id LIMIT $2";
+WHERE settled_at IS NULL AND COALESCE(released_at, expires_at, 9223372036854775807) <= $1
+ORDER BY COALESCE(released_at, expires_at, 9223372036854775807) LIMIT $2";
 
 impl Store {
     /// Holds that have ended and are not over. One look into an empty index when there are none.

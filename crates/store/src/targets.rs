@@ -7,6 +7,8 @@
 //! replayed it, or because it was time to see again (`probe_at`). Nothing is lost by a memory that is wrong: the dead
 //! letters can be replayed.
 
+use std::{fmt, str::FromStr};
+
 use broca_core::{Instance, Timestamp};
 use serde::Serialize;
 
@@ -46,6 +48,36 @@ pub struct TargetFilter {
     pub target: Option<String>,
 }
 
+/// Where a page ended: the next one goes on behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetCursor {
+    since: i64,
+    target: String,
+}
+
+impl fmt::Display for TargetCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.since, self.target)
+    }
+}
+
+impl FromStr for TargetCursor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once('.').and_then(|(since, target)| Some((since.parse().ok()?, target.to_owned())));
+        let (since, target) =
+            parts.ok_or_else(|| format!("'{text}' is no cursor: use the next_cursor of the page before"))?;
+        Ok(Self { since, target })
+    }
+}
+
+impl DeadTarget {
+    pub fn cursor(&self) -> TargetCursor {
+        TargetCursor { since: self.since.micros(), target: self.target.clone() }
+    }
+}
+
 macro_rules! filtered {
     ($before:literal, $after:literal) => {
         concat!(
@@ -62,7 +94,15 @@ WHERE ($1 IS NULL OR d.instance = $1)
 pub(crate) const LIST: &str = filtered!(
     "-- dead targets
 SELECT d.lane, d.instance, p.platform_user_id, d.chat_id, d.class, d.reason, d.since, d.asked_at, d.failures, d.probe_at",
-    "\nORDER BY d.since DESC, d.lane"
+    "
+  AND (d.since, d.lane) < ($3, $4)
+ORDER BY d.since DESC, d.lane DESC LIMIT $5"
+);
+
+pub(crate) const COUNT: &str = filtered!(
+    "-- count dead targets
+SELECT count(*)",
+    ""
 );
 
 pub(crate) const CLEAR: &str = filtered!(
@@ -97,11 +137,25 @@ async fn clear(tx: &mut Tx<'_>, filter: &TargetFilter) -> Result<u64, StoreError
 operation!(Clear: TargetFilter => u64, "clear dead targets", clear);
 
 impl Store {
-    /// The latest first.
-    pub async fn dead_targets(&self, filter: &TargetFilter) -> Result<Vec<DeadTarget>, StoreError> {
+    /// The latest first, from behind `after` on.
+    pub async fn dead_targets(
+        &self,
+        filter: &TargetFilter,
+        after: Option<&TargetCursor>,
+        limit: u32,
+    ) -> Result<Vec<DeadTarget>, StoreError> {
         let instance = filter.instance.as_ref().map(Instance::as_str);
-        let rows = fetch!(self, fetch_all, Row, LIST, instance, filter.target.as_deref())?;
+        let (since, lane) = after.map_or((i64::MAX, ""), |after| (after.since, after.target.as_str()));
+        let rows =
+            fetch!(self, fetch_all, Row, LIST, instance, filter.target.as_deref(), since, lane, i64::from(limit))?;
         rows.into_iter().map(target).collect()
+    }
+
+    /// How many there are.
+    pub async fn count_dead_targets(&self, filter: &TargetFilter) -> Result<u64, StoreError> {
+        let instance = filter.instance.as_ref().map(Instance::as_str);
+        let (count,) = fetch!(self, fetch_one, (i64,), COUNT, instance, filter.target.as_deref())?;
+        Ok(count.unsigned_abs())
     }
 
     /// Forgets that these are dead; says of how many.

@@ -57,9 +57,9 @@ SELECT (SELECT count(*) FROM busy WHERE stand = 'waiting') AS waiting,
        (SELECT count(*) FROM outbox) AS owed,
        (SELECT clock.now - min(created_at) FROM outbox) AS oldest_owed,
        (SELECT count(*) FROM messages m LEFT JOIN letters_closed x ON x.subject_id = m.id AND x.round = m.replays
-        WHERE m.class IS NOT NULL AND m.state = 'failed' AND x.subject_id IS NULL) AS failed_turns,
+        WHERE m.failed_at IS NOT NULL AND x.subject_id IS NULL) AS failed_turns,
        (SELECT count(*) FROM responses r LEFT JOIN letters_closed x ON x.subject_id = r.id AND x.round = r.replays
-        WHERE r.class IS NOT NULL AND r.kind = 'answer' AND r.state IN ('dead', 'unknown') AND x.subject_id IS NULL) AS failed_deliveries
+        WHERE r.failed_at IS NOT NULL AND x.subject_id IS NULL) AS failed_deliveries
 FROM clock"
         )
     };

@@ -181,7 +181,8 @@ impl Postgres {
         assert!(output.status.success(), "{program} failed:\n{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn log_path(&self) -> PathBuf {
+    /// What the server writes down.
+    pub fn log_path(&self) -> PathBuf {
         self.dir.path().join("log")
     }
 

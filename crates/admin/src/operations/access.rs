@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Acting, Code, Deps, Effect, Facts, Foreseen, Operation, OperationError, Span, holds::known};
+use super::{
+    Acting, Code, Deps, Effect, Facts, Foreseen, Operation, OperationError, Span, dead_letters::page_size, holds::known,
+};
 use crate::access;
 
 /// Rules that a preview names.
@@ -19,11 +21,25 @@ const NAMED: usize = 5;
 pub struct WhichRules {
     /// Also those that are over, newest first.
     pub all: bool,
+    /// 20 unless given; at most 100 by MCP, and 10000 otherwise.
+    pub limit: Option<u32>,
+    /// The next_cursor of the page before.
+    pub cursor: Option<RuleId>,
+}
+
+impl WhichRules {
+    async fn list(&self, act: &Acting<'_>, kind: Option<RuleKind>) -> Result<ListedRules, OperationError> {
+        let limit = page_size(act, self.limit)?;
+        let (items, next_cursor) = access::list(act.store(), (kind, self.all), self.cursor, limit).await?;
+        Ok(ListedRules { items, next_cursor })
+    }
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ListedRules {
     pub items: Vec<AccessRule>,
+    /// Where the next page begins; nothing when this is the last one.
+    pub next_cursor: Option<RuleId>,
 }
 
 /// What is said of somebody, in place of what was said of them and the same instance before.
@@ -69,8 +85,7 @@ impl NewRuleOn {
 
     /// The rule in whose place it comes.
     async fn replaced(&self, deps: &Deps) -> Result<Option<AccessRule>, OperationError> {
-        let rules = access::list(&deps.store, None, false).await?;
-        Ok(rules.into_iter().find(|rule| rule.who == self.who && rule.instance == self.instance))
+        Ok(access::said_of(&deps.store, &self.who, self.instance.as_ref()).await?)
     }
 
     async fn foresee(&self, deps: &Deps, would: &str) -> Result<Foreseen, OperationError> {
@@ -143,7 +158,7 @@ impl Operation for ListRules {
     };
 
     async fn run(act: &Acting<'_>, request: &WhichRules) -> Result<ListedRules, OperationError> {
-        Ok(ListedRules { items: access::list(act.store(), None, request.all).await? })
+        request.list(act, None).await
     }
 }
 
@@ -265,7 +280,7 @@ impl Operation for ListIgnored {
     };
 
     async fn run(act: &Acting<'_>, request: &WhichRules) -> Result<ListedRules, OperationError> {
-        Ok(ListedRules { items: access::list(act.store(), Some(RuleKind::Ignore), request.all).await? })
+        request.list(act, Some(RuleKind::Ignore)).await
     }
 }
 

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Acting, Effect, Facts, Moment, Operation, OperationError, dead_letters::page_size};
+use crate::page::{and_one_more, cut};
 
 /// Which acts. Whatever is given must hold.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -61,10 +62,8 @@ impl Operation for ListActs {
             since: request.since.map(|moment| moment.at(now)),
             until: request.until.map(|moment| moment.at(now)),
         };
-        let mut items = act.store().acts(&filter, request.cursor, limit.saturating_add(1)).await?;
-        let more = items.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-        items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        let next_cursor = items.last().filter(|_| more).map(|act| act.id);
+        let acts = act.store().acts(&filter, request.cursor, and_one_more(limit)).await?;
+        let (items, next_cursor) = cut(acts, limit, |act| act.id);
         Ok(ListedActs { items, next_cursor })
     }
 }

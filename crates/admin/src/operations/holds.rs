@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Acting, Code, Deps, Effect, Facts, Operation, OperationError, Span};
+use super::{Acting, Code, Deps, Effect, Facts, Operation, OperationError, Span, dead_letters::page_size};
 use crate::holds::{self, Released};
 
 /// What is kept back.
@@ -101,11 +101,17 @@ impl Operation for AddHold {
 pub struct WhichHolds {
     /// Also those that are over, newest first.
     pub all: bool,
+    /// 20 unless given; at most 100 by MCP, and 10000 otherwise.
+    pub limit: Option<u32>,
+    /// The next_cursor of the page before.
+    pub cursor: Option<HoldId>,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ListedHolds {
     pub items: Vec<Hold>,
+    /// Where the next page begins; nothing when this is the last one.
+    pub next_cursor: Option<HoldId>,
 }
 
 #[derive(Debug)]
@@ -125,7 +131,9 @@ impl Operation for ListHolds {
     };
 
     async fn run(act: &Acting<'_>, request: &WhichHolds) -> Result<ListedHolds, OperationError> {
-        Ok(ListedHolds { items: holds::list(act.store(), request.all).await? })
+        let limit = page_size(act, request.limit)?;
+        let (items, next_cursor) = holds::list(act.store(), request.all, request.cursor, limit).await?;
+        Ok(ListedHolds { items, next_cursor })
     }
 }
 

@@ -107,12 +107,8 @@ impl Operation for RunRetention {
     }
 
     async fn foresee(deps: &Deps, _request: &WhichRemoved) -> Result<Foreseen, OperationError> {
-        let Planned { messages, dead_letters, events, plans, holds, marks } =
-            retention::plan(&deps.store, &deps.configured.retention).await?;
-        let would = format!(
-            "remove for good {messages} messages with all that hangs on them ({dead_letters} of them dead letters), {events} \
-             steps apart from theirs, {plans} plans, {holds} holds, {marks} marks of messages removed before"
-        );
-        Ok(Foreseen { would, count: messages + events + plans + holds + marks, examples: Vec::new() })
+        let planned = retention::plan(&deps.store, &deps.configured.retention).await?;
+        let would = format!("remove for good {}", planned.sentence());
+        Ok(Foreseen { would, count: planned.rows(), examples: Vec::new() })
     }
 }

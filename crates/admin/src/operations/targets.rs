@@ -1,19 +1,23 @@
 use broca_core::{Instance, rights::Access};
-use broca_store::TargetFilter;
+use broca_store::{TargetCursor, TargetFilter};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Acting, Code, Deps, Effect, Facts, Foreseen, Operation, OperationError};
+use super::{Acting, Code, Deps, Effect, Facts, Foreseen, Operation, OperationError, dead_letters::page_size};
 use crate::targets::{self, Cleared, Targets};
 
 /// Targets that a forecast names.
-const NAMED: usize = 10;
+const NAMED: u32 = 10;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WhichTargets {
     /// Only those of this plugin instance.
     pub instance: Option<Instance>,
+    /// 20 unless given; at most 100 by MCP, and 10000 otherwise.
+    pub limit: Option<u32>,
+    /// The next_cursor of the page before.
+    pub cursor: Option<String>,
 }
 
 #[derive(Debug)]
@@ -34,8 +38,14 @@ impl Operation for ListTargets {
 
     async fn run(act: &Acting<'_>, request: &WhichTargets) -> Result<Targets, OperationError> {
         let filter = TargetFilter { instance: request.instance.clone(), target: None };
-        Ok(targets::list(act.store(), &filter).await?)
+        let cursor: Option<TargetCursor> =
+            request.cursor.as_deref().map(str::parse).transpose().map_err(wrong_cursor)?;
+        Ok(targets::list(act.store(), &filter, cursor.as_ref(), page_size(act, request.limit)?).await?)
     }
+}
+
+fn wrong_cursor(error: String) -> OperationError {
+    OperationError::new(Code::Usage, error)
 }
 
 /// `targets`, or all of an `instance`, or `all`.
@@ -87,18 +97,16 @@ impl Operation for ClearTargets {
 
     async fn foresee(deps: &Deps, request: &WhichCleared) -> Result<Foreseen, OperationError> {
         let mut filter = request.filter()?;
-        let mut found = Vec::new();
-        if request.targets.is_empty() {
-            found = deps.store.dead_targets(&filter).await?;
+        let (mut count, mut examples) = (0, Vec::new());
+        let named = request.targets.iter().cloned().map(Some);
+        let all = request.targets.is_empty().then_some(None);
+        for target in named.chain(all) {
+            filter.target = target;
+            count += deps.store.count_dead_targets(&filter).await?;
+            let found = deps.store.dead_targets(&filter, None, NAMED).await?;
+            examples.extend(found.into_iter().map(|target| target.target));
         }
-        for name in &request.targets {
-            filter.target = Some(name.clone());
-            found.extend(deps.store.dead_targets(&filter).await?);
-        }
-        Ok(Foreseen {
-            would: format!("forget of {} chats and people that they take no answers", found.len()),
-            count: u64::try_from(found.len()).unwrap_or(u64::MAX),
-            examples: found.iter().take(NAMED).map(|target| target.target.clone()).collect(),
-        })
+        examples.truncate(usize::try_from(NAMED).unwrap_or(usize::MAX));
+        Ok(Foreseen { would: format!("forget of {count} chats and people that they take no answers"), count, examples })
     }
 }

@@ -14,7 +14,11 @@ use broca_core::{
 use broca_store::AccessRule;
 
 use super::{letters::short, send::duration};
-use crate::{app::App, failure::Failure, output::table};
+use crate::{
+    app::App,
+    failure::Failure,
+    output::{paged, table},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -35,6 +39,11 @@ pub(crate) struct ListArgs {
     /// Also those that are over, newest first
     #[arg(long)]
     pub(super) all: bool,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// The next_cursor of the page before
+    #[arg(long)]
+    cursor: Option<RuleId>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -129,12 +138,14 @@ pub(super) async fn list<O>(app: &App, deps: &Deps, args: &ListArgs) -> Result<(
 where
     O: Operation<Request = WhichRules, Answer = ListedRules>,
 {
-    let rules = app.operate::<O>(deps, &WhichRules { all: args.all }).await?;
+    let request = WhichRules { all: args.all, limit: Some(args.limit), cursor: args.cursor };
+    let rules = app.operate::<O>(deps, &request).await?;
     app.output.result(&rules, || {
         if rules.items.is_empty() {
             return "no rules are in force; `broca config show` has what the settings say".to_owned();
         }
-        table(["rule", "what", "who", "instance", "since", "until", "by", "reason"], rules.items.iter().map(line))
+        let header = ["rule", "what", "who", "instance", "since", "until", "by", "reason"];
+        paged(table(header, rules.items.iter().map(line)), rules.next_cursor.as_ref())
     })
 }
 

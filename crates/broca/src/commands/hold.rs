@@ -10,7 +10,11 @@ use broca_core::{ConversationId, HoldId, Instance, format::rfc3339};
 use broca_store::{Hold, HoldState};
 
 use super::{letters::short, send::duration};
-use crate::{app::App, failure::Failure, output::table};
+use crate::{
+    app::App,
+    failure::Failure,
+    output::{paged, table},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -62,6 +66,11 @@ pub(crate) struct ListArgs {
     /// Also those that are over, newest first
     #[arg(long)]
     all: bool,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// The next_cursor of the page before
+    #[arg(long)]
+    cursor: Option<HoldId>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -106,13 +115,14 @@ impl SubjectArgs {
 }
 
 async fn list(app: &App, deps: &Deps, args: &ListArgs) -> Result<(), Failure> {
-    let holds = app.operate::<ListHolds>(deps, &WhichHolds { all: args.all }).await?;
+    let request = WhichHolds { all: args.all, limit: Some(args.limit), cursor: args.cursor };
+    let holds = app.operate::<ListHolds>(deps, &request).await?;
     app.output.result(&holds, || {
         if holds.items.is_empty() {
             return "nothing is on hold".to_owned();
         }
         let header = ["hold", "what", "state", "since", "until", "messages", "by", "reason"];
-        table(header, holds.items.iter().map(line))
+        paged(table(header, holds.items.iter().map(line)), holds.next_cursor.as_ref())
     })
 }
 

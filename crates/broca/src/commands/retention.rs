@@ -76,7 +76,8 @@ fn text(shown: &Shown) -> String {
             "steps of ended messages".to_owned(),
             policy.events_days.map_or_else(|| "as long as their message".to_owned(), |n| format!("{n} days")),
         ],
-        ["plans and holds".to_owned(), days(policy.records_days)],
+        ["plans, holds and codes".to_owned(), days(policy.records_days)],
+        ["the audit log".to_owned(), days(policy.audit_days)],
         ["events are known for".to_owned(), days(Some(policy.dedupe_days))],
         ["there are".to_owned(), format!("{} messages{oldest}", shown.kept.messages)],
         [String::new(), format!("{} dead letters, open", shown.kept.open_dead_letters)],
@@ -89,11 +90,7 @@ fn would_go(planned: &Planned) -> String {
     if *planned == Planned::default() {
         return "nothing would go".to_owned();
     }
-    let Planned { messages, dead_letters, events, plans, holds, marks } = planned;
-    format!(
-        "would go: {messages} messages with all that hangs on them ({dead_letters} of them dead letters), {events} steps \
-         apart from theirs, {plans} plans, {holds} holds, {marks} marks of messages removed before"
-    )
+    format!("would go: {}", planned.sentence())
 }
 
 fn gone(removed: &Removed) -> String {

@@ -5,13 +5,13 @@ use broca_admin::{
     targets::{Cleared, Targets},
 };
 use broca_core::{Instance, Timestamp};
-use broca_store::DeadTarget;
+use broca_store::{DeadTarget, TargetCursor};
 
 use super::letters::{age, short};
 use crate::{
     app::App,
     failure::{Code, Failure},
-    output::table,
+    output::{paged, table},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -27,6 +27,11 @@ pub(crate) struct ListArgs {
     /// Only those of this plugin instance
     #[arg(long)]
     instance: Option<Instance>,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// The next_cursor of the page before
+    #[arg(long)]
+    cursor: Option<TargetCursor>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -56,7 +61,8 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     let deps = app.deps().await?;
     match command {
         Command::List(args) => {
-            let request = WhichTargets { instance: args.instance.clone() };
+            let (instance, cursor) = (args.instance.clone(), args.cursor.as_ref().map(ToString::to_string));
+            let request = WhichTargets { instance, limit: Some(args.limit), cursor };
             let found = app.operate::<ListTargets>(&deps, &request).await?;
             let now = deps.store.now().await?;
             app.output.result(&found, || rows(&found, now))
@@ -89,7 +95,8 @@ fn rows(found: &Targets, now: Timestamp) -> String {
             short(&target.reason, 60),
         ]
     };
-    table(["target", "person", "dead for", "class", "refusals", "tried again", "reason"], found.items.iter().map(row))
+    let header = ["target", "person", "dead for", "class", "refusals", "tried again", "reason"];
+    paged(table(header, found.items.iter().map(row)), found.next_cursor.as_ref())
 }
 
 fn text(done: &Cleared) -> String {

@@ -79,6 +79,7 @@ fn ranges(problems: &mut Problems<'_>) {
         ("retention.open_dead_letters_days", settings.retention.open_dead_letters_days, 0, CENTURY),
         ("retention.events_days", settings.retention.events_days, 0, CENTURY),
         ("retention.records_days", settings.retention.records_days, 0, CENTURY),
+        ("retention.audit_days", settings.retention.audit_days, 0, CENTURY),
         ("retention.dedupe_days", settings.retention.dedupe_days, 0, CENTURY),
         ("up.workers", settings.up.workers as u64, 1, 64),
         ("up.stop_grace_ms", settings.up.stop_grace_ms, 0, HOUR_MS),

@@ -21,8 +21,10 @@ pub(crate) struct RetentionSettings {
     pub(crate) max_messages: u64,
     /// The steps of messages that have ended; 0: as long as their message.
     pub(crate) events_days: u64,
-    /// Replay plans and holds that are over.
+    /// Replay plans and holds that are over, and codes that nobody approved.
     pub(crate) records_days: u64,
+    /// What operators did.
+    pub(crate) audit_days: u64,
     /// How long a platform may repeat an event and is told that it is known, though the message is removed.
     pub(crate) dedupe_days: u64,
     pub(crate) streams: StreamSettings,
@@ -38,6 +40,7 @@ impl Default for RetentionSettings {
             max_messages: 0,
             events_days: 0,
             records_days: 90,
+            audit_days: 365,
             dedupe_days: 7,
             streams: StreamSettings::default(),
         }
@@ -55,6 +58,7 @@ impl RetentionSettings {
             max_messages: (self.max_messages > 0).then_some(self.max_messages),
             events: age(self.events_days),
             records: age(self.records_days),
+            audit: age(self.audit_days),
             dedupe: days(self.dedupe_days),
         }
     }

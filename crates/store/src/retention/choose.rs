@@ -33,8 +33,7 @@ macro_rules! verdict {
     ($among:literal) => {
         concat!(
             "-- retention: verdict
-SELECT c.id, c.instance, c.event_id, c.received_at, c.letter
-FROM (
+WITH c AS MATERIALIZED (
     SELECT x.id, x.instance, x.event_id, x.received_at, x.state, x.finished_at, x.failed OR x.undelivered AS letter,
            CASE WHEN x.open THEN CAST($3 AS bigint) WHEN x.id < $6 THEN CAST($2 AS bigint)
                 WHEN x.failed OR x.undelivered THEN CAST($4 AS bigint) ELSE CAST($5 AS bigint) END AS cut
@@ -42,22 +41,23 @@ FROM (
         SELECT m.id, m.instance, m.event_id, m.received_at, m.state, m.finished_at, m.state = 'failed' AS failed,
                EXISTS (SELECT 1 FROM responses r WHERE r.message_id = m.id AND r.state IN ('dead', 'unknown')) AS undelivered,
                m.state = 'failed'
-                   AND NOT EXISTS (SELECT 1 FROM letters_closed l WHERE l.subject_id = m.id AND l.round = m.replays)
+                   AND NOT (SELECT EXISTS (SELECT 1 FROM letters_closed l
+                                           WHERE l.subject_id = m.id AND l.round = m.replays))
                OR EXISTS (SELECT 1 FROM responses r
                           WHERE r.message_id = m.id AND r.state IN ('dead', 'unknown')
-                            AND NOT EXISTS (SELECT 1 FROM letters_closed l
-                                            WHERE l.subject_id = r.id AND l.round = r.replays)) AS open
+                            AND NOT (SELECT EXISTS (SELECT 1 FROM letters_closed l
+                                                    WHERE l.subject_id = r.id AND l.round = r.replays))) AS open
         FROM messages m WHERE m.id ",
             $among,
             "
     ) x
-) c
+)
+SELECT c.id, c.instance, c.event_id, c.received_at, c.letter
+FROM c
 WHERE c.state IN ('completed', 'stored', 'suppressed', 'failed', 'cancelled') AND c.finished_at <= c.cut
   AND NOT EXISTS (SELECT 1 FROM responses r WHERE r.message_id = c.id AND (r.open OR r.finished_at > c.cut))
   AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.message_id = c.id AND t.state = 'started')
-  AND NOT EXISTS (SELECT 1 FROM letters_closed l WHERE l.subject_id = c.id AND l.closed_at > c.cut)
-  AND NOT EXISTS (SELECT 1 FROM responses r JOIN letters_closed l ON l.subject_id = r.id
-                  WHERE r.message_id = c.id AND l.closed_at > c.cut)
+  AND NOT EXISTS (SELECT 1 FROM letters_closed l WHERE l.message_id = c.id AND l.closed_at > c.cut)
   AND NOT EXISTS (SELECT 1 FROM replay_items i JOIN replay_plans p ON p.id = i.plan_id
                   WHERE i.message_id = c.id AND i.outcome IS NULL AND p.expires_at > $2)
   AND c.id NOT IN (SELECT message_id FROM outbox)

@@ -37,8 +37,10 @@ pub struct RetentionPolicy {
     pub max_messages: Option<u64>,
     /// The steps of messages that have ended; with `None`, they go with their message.
     pub events: Option<Duration>,
-    /// Replay plans and holds that are over.
+    /// Replay plans and holds that are over, and codes that nobody approved.
     pub records: Option<Duration>,
+    /// What operators did.
+    pub audit: Option<Duration>,
     /// How long an event is known again after its message was accepted, though that is removed.
     pub dedupe: Duration,
 }
@@ -55,6 +57,7 @@ pub struct Cuts {
     /// Older events that belong to no message go.
     other_events: i64,
     records: i64,
+    audit: i64,
     dedupe: Duration,
     /// Messages from this id on are too young.
     below: Uuid,
@@ -81,6 +84,12 @@ pub struct Removed {
     pub holds: u64,
     /// Marks of messages that were removed before.
     pub marks: u64,
+    /// Lines of the audit log.
+    pub acts: u64,
+    /// Codes that strangers were given and nobody approved.
+    pub codes: u64,
+    /// Counts of what people said who were silent since.
+    pub counters: u64,
 }
 
 impl Removed {
@@ -89,7 +98,7 @@ impl Removed {
     }
 
     /// Each kind with its number.
-    pub fn kinds(&self) -> [(&'static str, u64); 13] {
+    pub fn kinds(&self) -> [(&'static str, u64); 16] {
         [
             ("messages", self.messages),
             ("dead_letters", self.dead_letters),
@@ -104,6 +113,9 @@ impl Removed {
             ("plans", self.plans),
             ("holds", self.holds),
             ("marks", self.marks),
+            ("acts", self.acts),
+            ("codes", self.codes),
+            ("counters", self.counters),
         ]
     }
 }
@@ -123,6 +135,9 @@ impl std::ops::AddAssign for Removed {
         self.plans += more.plans;
         self.holds += more.holds;
         self.marks += more.marks;
+        self.acts += more.acts;
+        self.codes += more.codes;
+        self.counters += more.counters;
     }
 }
 
@@ -187,6 +202,7 @@ impl Store {
             own_events: before(policy.events),
             other_events: before(policy.events.or(policy.messages)),
             records: before(policy.records),
+            audit: before(policy.audit),
             dedupe: policy.dedupe,
             below: floor.max(trim),
             trim,
@@ -210,7 +226,7 @@ pub(crate) mod tests {
     use crate::{export, forget::steps};
 
     /// Those that are run for every batch of old messages, of a person's and of the archive, on PostgreSQL and on SQLite: their plans are read with the hot ones'.
-    pub(crate) fn statements() -> [[&'static str; 2]; 26] {
+    pub(crate) fn statements() -> [[&'static str; 2]; 27] {
         let same = |statement| [statement, statement];
         [
             [choose::VERDICT_PG, choose::VERDICT_LITE],
@@ -219,6 +235,7 @@ pub(crate) mod tests {
             same(events::WALK),
             [events::DELETE_PG, events::DELETE_LITE],
             same(records::MARKS),
+            same(records::ACTS),
             [hanging::MARK_PG, hanging::MARK_LITE],
             hanging::ANSWERS,
             hanging::DELIVERIES,
@@ -248,6 +265,7 @@ pub(crate) mod tests {
             && scan.contains("outbox")
             // SQLite calls the batch that it has just looked up a scan.
             || statement == events::WALK && scan == "SCAN e"
+            || statement == choose::VERDICT_LITE && scan == "SCAN c"
             || statement == export::PAGE && scan == "SCAN m"
     }
 }

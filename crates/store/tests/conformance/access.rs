@@ -312,14 +312,14 @@ async fn rules_replace_each_other_and_raise_the_version(home: Home) {
     one.and(two).unwrap();
     let of_7 = home.store.access_rules().await.unwrap().into_iter().filter(|rule| rule.who.to_string() == "cli/7");
     assert_eq!(of_7.count(), 2, "one in general, one of the instance");
-    let over = home.store.all_access_rules(100).await.unwrap().into_iter().filter(|rule| !rule.in_force);
+    let over = home.store.all_access_rules(None, None, 100).await.unwrap().into_iter().filter(|rule| !rule.in_force);
     assert!(over.clone().count() == 2 && over.clone().all(|rule| rule.removed_by.as_deref() == Some("op")));
 
     home.sql("UPDATE access_rules SET expires_at = 5, created_at = 1 WHERE expires_at IS NOT NULL").await;
     assert!(home.store.access_rules().await.unwrap().iter().all(|rule| rule.kind != RuleKind::Ignore));
     // A rule that has ended by itself makes room, and says when it ended.
     home.store.put_access_rules(vec![rule(RuleKind::Ignore, "@bob")]).await.unwrap();
-    let all = home.store.all_access_rules(100).await.unwrap();
+    let all = home.store.all_access_rules(None, None, 100).await.unwrap();
     assert!(all.iter().any(|rule| rule.removed_at == Some(Timestamp(5))), "{all:?}");
 
     let remove = |who: &str, kind| home.store.remove_access_rules(None, Some(who.parse().unwrap()), kind, "op");

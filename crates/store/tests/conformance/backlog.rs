@@ -214,7 +214,7 @@ async fn what_is_caught_up_with_becomes_one_turn(home: Home) {
     let lease = home.hold(first, &me).await;
     assert_eq!(lease.pending.iter().map(|message| message.to_join).collect::<Vec<_>>(), [true, true, false]);
     assert!(matches!(home.claim(other, &me).await, Claimed::OnHold { until: Some(_) }), "its turn comes later");
-    let holds = home.store.open_holds().await.unwrap();
+    let holds = home.store.open_holds(None, 10).await.unwrap();
     assert_eq!(holds.iter().map(|hold| hold.state).collect::<Vec<_>>(), [HoldState::Active]);
 }
 

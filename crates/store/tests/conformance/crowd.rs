@@ -134,7 +134,7 @@ async fn hot_tables_were_never_scanned(home: &Home, stores: [Store; 2]) {
         home.store.ping().await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // The checks of this test scan on purpose, through other connections and a few times.
+    // The checks of this test scan on purpose, through other connections and a few times; so do migrations.
     let scans = home.number(&of("seq_scan")).await;
-    assert!(scans < 40, "{scans} sequential scans of hot tables");
+    assert!(scans < 100, "{scans} sequential scans of hot tables");
 }

@@ -99,7 +99,7 @@ async fn a_users_messages_are_set_aside_and_come_back_in_order(home: Home) {
     let mut lease = home.hold(ids[0], &me).await;
     assert_eq!(texts(&lease), ["b1", "b2"]);
     assert_eq!(state(&home, ids[0]).await, MessageState::Held);
-    assert_eq!(home.store.open_holds().await.unwrap()[0].messages, 3);
+    assert_eq!(home.store.open_holds(None, 10).await.unwrap()[0].messages, 3);
     sound(&home).await;
     assert!(!works(&home, &mut lease).await);
     assert!(works(&home, &mut lease).await, "the last one that waits releases, though the last place was not its own");
@@ -279,10 +279,10 @@ async fn what_two_holds_keep_back_waits_for_both(home: Home) {
     let user = put(&home, user_of(&home, first).await).await;
     home.accept(on("slow", "3")).await;
     assert!(matches!(home.claim(first, &me).await, Claimed::Idle));
-    let held = home.store.open_holds().await.unwrap();
+    let held = home.store.open_holds(None, 10).await.unwrap();
     assert_eq!(held.iter().map(|hold| hold.messages).collect::<Vec<_>>(), [2, 1]);
     assert_eq!(end(&home, &route).await, 0, "the other one keeps them");
-    assert_eq!(home.store.open_holds().await.unwrap()[0].messages, 3);
+    assert_eq!(home.store.open_holds(None, 10).await.unwrap()[0].messages, 3);
     sound(&home).await;
     assert_eq!(end(&home, &user).await, 3);
     assert_eq!(texts(&home.hold(first, &me).await), ["1", "2", "3"]);
@@ -298,7 +298,7 @@ async fn one_subject_has_one_open_hold(home: Home) {
     end(&home, &hold).await;
     assert_eq!(home.store.settle_hold(hold.id).await.unwrap(), Settled::Over, "twice is harmless");
     assert!(matches!(home.store.put_hold(again).await.unwrap(), PutOn::New(_)));
-    let all = home.store.holds(10).await.unwrap();
+    let all = home.store.holds(None, 10).await.unwrap();
     assert_eq!(all.iter().map(|hold| hold.state).collect::<Vec<_>>(), [HoldState::Active, HoldState::Over]);
     assert_eq!(all[1].actor, ME);
 }

@@ -210,7 +210,7 @@ async fn several_that_fail_together_are_one_failure_and_one_notice(home: Home) {
         }
         assert_eq!(notices, [0, 0, 1], "the last of them has it");
     }
-    let holds = home.store.open_holds().await.unwrap();
+    let holds = home.store.open_holds(None, 10).await.unwrap();
     assert_eq!(holds[0].reason, "quarantined after 2 failures in a row: unavailable");
     sound(&home).await;
     // Answered together, they have another chance.
@@ -234,7 +234,7 @@ async fn what_is_on_hold_already_is_not_quarantined(home: Home) {
     home.store.put_hold(hold).await.unwrap();
     let finish = Finish { if_failed: counted(1), ..ends(&lease, Some(turn), failed()) };
     assert_eq!(done(home.store.finish(finish).await.unwrap()).quarantined, None);
-    let holds = home.store.open_holds().await.unwrap();
+    let holds = home.store.open_holds(None, 10).await.unwrap();
     assert_eq!(holds.iter().map(|hold| hold.reason.as_str()).collect::<Vec<_>>(), ["asked"]);
     assert_eq!(failure().class.as_str(), "unavailable");
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use broca_core::{MessageId, ResponseId, TurnId, TurnState, WorkerId};
+use broca_core::{ActId, MessageId, ResponseId, Timestamp, TurnId, TurnState, WorkerId};
 use broca_store::{
-    Accepted, AuditLimits, ClosedLetters, DeliveryEnd, FinishDelivery, LetterFilter, MessageEnd, NewMessage, NewPlan,
-    NewPlanItem, Removed, RetentionPolicy, Stage, Store,
+    Accepted, ActOutcome, AuditLimits, ClosedLetters, DeliveryEnd, FinishDelivery, LetterFilter, MessageEnd, NewAct,
+    NewMessage, NewPlan, NewPlanItem, Removed, RetentionPolicy, Stage, Store, Via,
 };
 
 use crate::{
@@ -25,6 +25,7 @@ on_both!(
     a_turn_of_several_goes_with_the_last_of_them,
     the_walk_ends_where_messages_are_too_young,
     old_steps_and_records_go,
+    what_operators_did_and_codes_and_counters_go,
     a_walk_goes_on_behind_its_cursor,
     nothing_that_names_a_message_is_left_out,
 );
@@ -39,6 +40,7 @@ fn policy() -> RetentionPolicy {
         max_messages: None,
         events: None,
         records: None,
+        audit: None,
         dedupe: Duration::ZERO,
     }
 }
@@ -305,6 +307,46 @@ async fn old_steps_and_records_go(home: Home) {
     assert_eq!(home.number("SELECT count(*) FROM events WHERE message_id IS NULL").await, 0);
     assert!(home.store.journey(ended).await.unwrap().is_some_and(|journey| !journey.events.is_empty()));
     drop(lease);
+}
+
+async fn what_operators_did_and_codes_and_counters_go(home: Home) {
+    let act = |id| NewAct {
+        id,
+        actor: "cli:me".to_owned(),
+        via: Via::Cli,
+        operation: "hold.add".to_owned(),
+        request: serde_json::json!({}),
+        reason: None,
+        outcome: ActOutcome::Begun,
+        error: None,
+    };
+    let old = ActId(MessageId::floor_of(Timestamp(1)).0);
+    home.store.begin_act(act(old)).await.unwrap();
+    home.sql("UPDATE audit_log SET at = 1").await;
+    home.store.begin_act(act(ActId::new())).await.unwrap();
+    for (code, expires, approved) in [("OLD", "1", "NULL"), ("USED", "1", "1"), ("OPEN", "9000000000000000", "NULL")] {
+        let (id, message) = (home.id(MessageId::new().0), home.id(MessageId::new().0));
+        home.sql(&format!(
+            "INSERT INTO pairings (id, code, instance, platform, platform_user_id, message_id, created_at, expires_at, approved_at)
+             VALUES ({id}, '{code}', 'cli', 'cli', '{code}', {message}, 1, {expires}, {approved})"
+        ))
+        .await;
+    }
+    let now = home.store.now().await.unwrap().micros();
+    for (person, at) in [("silent", 1), ("chatty", now)] {
+        home.sql(&format!("INSERT INTO access_counters VALUES ('cli', '{person}', 0, {at}, 0, 1)")).await;
+    }
+    let nothing = RetentionPolicy { messages: None, ..policy() };
+    let removed = retain(&home.store, &nothing).await;
+    assert_eq!((removed.acts, removed.codes, removed.counters), (0, 0, 1), "{removed:?}");
+    let some = RetentionPolicy { audit: Some(DAY), records: Some(DAY), ..nothing };
+    let cuts = home.store.retention_cuts(&some).await.unwrap();
+    let planned = home.store.retention_records(&cuts).await.unwrap();
+    let removed = retain(&home.store, &some).await;
+    assert_eq!((removed.acts, removed.codes, removed.counters), (1, 1, 0), "{removed:?}");
+    assert_eq!(removed, planned);
+    assert_eq!((rows(&home, "audit_log").await, rows(&home, "pairings").await), (1, 2));
+    assert_eq!(rows(&home, "access_counters").await, 1);
 }
 
 async fn a_walk_goes_on_behind_its_cursor(home: Home) {

@@ -51,7 +51,7 @@ async fn answers(home: &Home, people: &[&str]) -> Vec<ResponseId> {
 }
 
 async fn dead(home: &Home) -> Vec<DeadTarget> {
-    home.store.dead_targets(&TargetFilter::default()).await.unwrap()
+    home.store.dead_targets(&TargetFilter::default(), None, 100).await.unwrap()
 }
 
 fn refusal(dispatch: &Dispatch) -> Option<(FailureClass, &str)> {
@@ -158,7 +158,7 @@ async fn an_operator_forgets_them(home: Home) {
         end(&home, answer, &host, 1, blocked()).await;
     }
     let named = |name: &str| TargetFilter { target: Some(name.to_owned()), instance: None };
-    let alice = home.store.dead_targets(&named("cli/alice")).await.unwrap().remove(0);
+    let alice = home.store.dead_targets(&named("cli/alice"), None, 100).await.unwrap().remove(0);
     assert_eq!(home.store.clear_targets(named("cli/nobody")).await.unwrap(), 0);
     assert_eq!(home.store.clear_targets(named(&alice.target)).await.unwrap(), 1);
     assert_eq!(home.store.clear_targets(named("cli/bob")).await.unwrap(), 1);
