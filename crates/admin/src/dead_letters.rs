@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use broca_bus::{Bus, BusError};
 use broca_core::{MessageId, MessageState, ResponseState, subject};
-use broca_store::{Letter, LetterCursor, LetterFilter, MessageRecord, Stage, Store, StoreError};
+use broca_store::{Letter, LetterFilter, MessageRecord, PageCursor, Stage, Store, StoreError};
 use serde::Serialize;
 
 /// Letters that one command deals with at most; a second run goes on.
@@ -26,7 +26,7 @@ pub struct Page {
 pub async fn list(
     store: &Store,
     filter: &LetterFilter,
-    after: Option<LetterCursor>,
+    after: Option<PageCursor>,
     limit: u32,
 ) -> Result<Page, StoreError> {
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);

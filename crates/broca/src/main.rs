@@ -2,9 +2,11 @@
 
 mod agents;
 mod app;
+mod asking;
 mod cli;
 mod commands;
 mod config;
+mod contexts;
 mod embedded;
 mod failure;
 mod manager;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Err(error) => return not_understood(&error),
     };
     let output = Output { format: cli.global.format() };
+    cli.global.color.set(output.format);
     let is_check = matches!(cli.command, cli::Command::Check(_));
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -91,6 +91,15 @@ pub struct Facts<'a> {
 }
 
 impl Scope {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Profile => "profile",
+            Self::Chat => "chat",
+            Self::User => "user",
+            Self::Agent => "agent",
+        }
+    }
+
     /// The scope that a route without one has: groups share, people do not.
     pub fn default_for(facts: &Facts<'_>) -> Self {
         if facts.is_group { Self::Chat } else { Self::Profile }
@@ -144,14 +153,47 @@ pub struct Route {
 
 impl Route {
     fn holds(&self, facts: &Facts<'_>) -> bool {
-        fn same(wanted: Option<&str>, found: Option<&str>) -> bool {
-            wanted.is_none() || wanted == found
-        }
-        same(self.platform.as_deref(), Some(facts.platform))
-            && same(self.instance.as_ref().map(Instance::as_str), Some(facts.instance.as_str()))
-            && same(self.chat.as_deref(), facts.chat_id)
-            && same(self.user.as_deref(), Some(facts.platform_user_id))
+        self.texts(facts).iter().all(|(_, wanted, found)| wanted.is_none() || wanted == found)
             && self.group.is_none_or(|group| group == facts.is_group)
+    }
+
+    /// What it asks for, beside what a message has.
+    fn texts<'a>(&'a self, facts: &Facts<'a>) -> [(&'static str, Option<&'a str>, Option<&'a str>); 4] {
+        [
+            ("platform", self.platform.as_deref(), Some(facts.platform)),
+            ("instance", self.instance.as_ref().map(Instance::as_str), Some(facts.instance.as_str())),
+            ("chat", self.chat.as_deref(), facts.chat_id),
+            ("user", self.user.as_deref(), Some(facts.platform_user_id)),
+        ]
+    }
+
+    /// The first condition that does not hold, in words; `None` when the route claims the message.
+    pub fn missed(&self, facts: &Facts<'_>) -> Option<String> {
+        let mut texts = self.texts(facts).into_iter();
+        let text = texts.find_map(|(what, wanted, found)| {
+            let wanted = wanted.filter(|_| wanted != found)?;
+            Some(format!("{what} is {}, and not {wanted}", found.unwrap_or("none")))
+        });
+        let group = || match (self.group?, facts.is_group) {
+            (true, false) => Some("it is not in a group".to_owned()),
+            (false, true) => Some("it is in a group".to_owned()),
+            _ => None,
+        };
+        text.or_else(group)
+    }
+
+    /// All that must hold, in words.
+    pub fn conditions(&self) -> Vec<String> {
+        let instance = self.instance.as_ref().map(Instance::as_str);
+        let texts = [
+            ("platform", self.platform.as_deref()),
+            ("instance", instance),
+            ("chat", self.chat.as_deref()),
+            ("user", self.user.as_deref()),
+        ];
+        let texts = texts.into_iter().filter_map(|(what, wanted)| Some(format!("{what} is {}", wanted?)));
+        let group = self.group.map(|group| if group { "in a group" } else { "not in a group" }.to_owned());
+        texts.chain(group).collect()
     }
 }
 
@@ -269,8 +311,13 @@ mod tests {
         let group = routes.resolve(&facts(&bot, Some("g1")));
         assert_eq!((group.route.as_str(), group.agent.as_str(), group.mode), ("tg", "default", Mode::Listen));
         assert_eq!(group.scope, Scope::Chat);
+        let vip = &routes.routes[0];
+        assert_eq!(vip.conditions(), ["user is 7", "not in a group"]);
+        assert_eq!(vip.missed(&facts(&bot, None)), None);
+        assert_eq!(vip.missed(&facts(&bot, Some("g1"))).as_deref(), Some("it is in a group"));
         let other = Facts { platform: "cli", platform_user_id: "bob", ..facts(&bot, None) };
         assert_eq!(routes.resolve(&other).route, DEFAULT_ROUTE);
+        assert_eq!(vip.missed(&other).as_deref(), Some("user is bob, and not 7"));
     }
 
     #[test]

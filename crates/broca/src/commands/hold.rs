@@ -9,8 +9,12 @@ use broca_admin::{
 use broca_core::{ConversationId, HoldId, Instance, format::rfc3339};
 use broca_store::{Hold, HoldState};
 
-use super::{letters::short, send::duration};
-use crate::{app::App, failure::Failure, output::table};
+use super::{letters::short, moment::relative, send::duration};
+use crate::{
+    app::App,
+    failure::Failure,
+    output::{state, table},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -124,9 +128,9 @@ fn line(hold: &Hold) -> [String; 8] {
     [
         hold.id.to_string(),
         hold.subject.to_string(),
-        hold.state.to_string(),
-        rfc3339(hold.created_at),
-        until.map_or_else(|| "released".to_owned(), rfc3339),
+        state(&hold.state.to_string()),
+        relative(hold.created_at),
+        until.map_or_else(|| "released".to_owned(), relative),
         hold.messages.to_string(),
         hold.actor.clone(),
         short(&hold.reason, 60),

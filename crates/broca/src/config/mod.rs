@@ -16,5 +16,5 @@ mod tests;
 pub(crate) use retention::{RetentionSettings, StreamSettings};
 pub(crate) use secret::{Secret, Url};
 pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, PluginEntry, Settings, TraceSettings};
-pub(crate) use show::shown;
-pub(crate) use sources::{Flag, Loaded, is_setting, load};
+pub(crate) use show::{Shown, shown};
+pub(crate) use sources::{Flag, Loaded, Place, is_setting, load};

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use broca_admin::agents::AgentFacts;
 use broca_core::{
     Instance, Limits,
     access::AccessSettings,
@@ -200,6 +201,21 @@ impl AgentSettings {
     pub(crate) fn stuck_after(&self) -> Duration {
         let by_itself = (Duration::from_secs(self.turn_timeout_s) / 2).min(Duration::from_secs(300));
         self.stuck_after_s.map_or(by_itself, Duration::from_secs)
+    }
+
+    /// What anybody may know of it who may look.
+    pub(crate) fn facts(&self) -> AgentFacts {
+        let kind = match self.kind {
+            AgentKind::Letta => "letta",
+            AgentKind::Echo => "echo",
+        };
+        AgentFacts {
+            kind: kind.to_owned(),
+            endpoint: self.endpoint.clone(),
+            agent_id: self.agent_id.clone(),
+            turn_timeout_s: self.turn_timeout_s,
+            max_concurrent_turns: self.max_concurrent_turns,
+        }
     }
 
     pub(crate) fn breaker(&self) -> BreakerPolicy {
