@@ -56,7 +56,7 @@ impl FromStr for Mode {
 }
 
 /// What is done about a turn of which nobody can tell any more whether the agent did it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnknown {
     /// Its message waits as a dead letter until an operator resolves or replays it: the agent is never asked twice.
@@ -67,7 +67,7 @@ pub enum OnUnknown {
 }
 
 /// Who shares a conversation, and so an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// Each platform profile has its own.
@@ -120,32 +120,40 @@ impl Scope {
 }
 
 /// One rule. Every condition that is set must hold; the first route that holds wins.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Route {
+    /// What messages remember of it, and what commands call it.
     pub name: String,
+    /// Has what comes from this platform.
     pub platform: Option<String>,
+    /// Has what comes through this plugin instance.
     pub instance: Option<Instance>,
     /// The platform's id of a chat.
     pub chat: Option<String>,
     /// The platform's id of a person.
     pub user: Option<String>,
+    /// Has what is written in a group, or what is not.
     pub group: Option<bool>,
     /// The configured name of the agent; `default` when it is not set.
     pub agent: Option<String>,
+    /// Who shares a conversation: chat in groups and profile elsewhere, where it is not set.
     pub scope: Option<Scope>,
-    /// `None` follows the global mode.
+    /// What is done with its messages, where that is not the general mode.
     pub mode: Option<Mode>,
+    /// How its turns are tried, where that is not the general way.
     pub retry: Option<RetryPolicy>,
-    /// `None` follows the global one.
+    /// What is done about a turn of which nobody can tell whether the agent did it, likewise.
     pub on_unknown: Option<OnUnknown>,
+    /// How a message reads for the agent, likewise.
     pub format: Option<FormatOptions>,
-    /// `None` follows the global one.
+    /// What a person is told when their message failed, likewise.
     pub notice: Option<NoticePolicy>,
-    /// Likewise.
+    /// So many failures in a row put a conversation on hold, likewise; 0: never.
     pub quarantine_after: Option<u32>,
     /// Messages in quick succession become one turn.
     pub coalesce: Option<Coalesce>,
+    /// What becomes of messages that arrive while their conversation has a turn.
     pub busy: Option<Busy>,
     /// Who may talk on it, where that is not what its instance says.
     pub access: Option<AccessSettings>,

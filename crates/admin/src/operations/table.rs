@@ -123,6 +123,7 @@ pub static COMMANDS_ALONE: &[(&str, &str)] = &[
     ("nats apply", "it needs rights at the broker that no serving process has"),
     ("config show", "it reads the settings file and the environment of the machine it runs on"),
     ("config get", "it reads the settings file and the environment of the machine it runs on"),
+    ("config schema", "it prints what is built in"),
     ("config set", "it is `mode set` or `plugin set`, by its key"),
     ("config mode", "it is `mode set`"),
     ("context list", "contexts are of a person on their machine"),

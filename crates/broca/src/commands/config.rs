@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{mode, plugin::settings};
 use crate::{
     app::App,
-    config::{Shown, shown},
+    config::{self, Shown, shown},
     failure::{Code, Failure},
     output::table,
 };
@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Show,
     /// One value, or all below a key
     Get(GetArgs),
+    /// What broca.toml may have, as a JSON schema
+    Schema,
     /// Changes what can be changed while everything runs: `mode`, and the settings of plugins
     Set(SetArgs),
     /// Sets a mode; the same as `broca mode set`
@@ -45,6 +47,7 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Show => show(app).await,
         Command::Get(GetArgs { key }) => get(app, key),
+        Command::Schema => app.output.json(&config::schema()),
         Command::Set(SetArgs { assignment }) => set(app, assignment).await,
         Command::Mode(args) => mode::set(app, args).await,
     }

@@ -5,7 +5,9 @@
 
 mod check;
 mod original;
+mod ranges;
 mod retention;
+mod schema;
 mod secret;
 mod settings;
 mod show;
@@ -14,6 +16,7 @@ mod sources;
 mod tests;
 
 pub(crate) use retention::{RetentionSettings, StreamSettings};
+pub(crate) use schema::schema;
 pub(crate) use secret::{Secret, Url};
 pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, PluginEntry, Settings, TraceSettings};
 pub(crate) use show::{Shown, shown};

@@ -1,4 +1,6 @@
-//! COMMANDS.md is what every command says of itself, word for word.
+//! COMMANDS.md is what every command says of itself, word for word; deploy/configuration.md is the settings, as they are.
+
+mod configuration;
 
 use std::process::Command;
 
