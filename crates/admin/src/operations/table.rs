@@ -125,6 +125,7 @@ pub static COMMANDS_ALONE: &[(&str, &str)] = &[
     ("config get", "it reads the settings file and the environment of the machine it runs on"),
     ("config schema", "it prints what is built in"),
     ("config set", "it is `mode set` or `plugin set`, by its key"),
+    ("config reload", "it speaks to the `broca up` of the machine it runs on"),
     ("config mode", "it is `mode set`"),
     ("context list", "contexts are of a person on their machine"),
     ("context show", "contexts are of a person on their machine"),

@@ -79,6 +79,16 @@ impl Loaded {
         self.flags.iter().filter_map(|flag| Some((name(&flag.key), flag.value.as_str()?.to_owned()))).collect()
     }
 
+    /// The same sources, as they are now.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub(crate) fn again(&self) -> Result<Self, Failure> {
+        let env = std::env::vars_os();
+        let env = env.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        load(self.file.as_deref(), env, None, self.flags.clone())
+    }
+
     /// Where the value of a key came from; `default` when nobody set it.
     pub(crate) fn source_of(&self, key: &str) -> String {
         self.figment.find_metadata(key).map_or_else(|| DEFAULT.to_owned(), source_name)
