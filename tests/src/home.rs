@@ -65,7 +65,7 @@ impl Home {
         for (name, _) in std::env::vars_os().filter(|(name, _)| foreign(&name.to_string_lossy())) {
             command.env_remove(name);
         }
-        command.args(args).current_dir(self.path());
+        command.args(args).current_dir(self.path()).env("XDG_CONFIG_HOME", self.path().join("config"));
         command
     }
 

@@ -1,8 +1,16 @@
 //! `broca doctor`: a sound deployment, and one thing after another that is wrong with it.
 
-use broca_rehearsal::letta::LettaScript;
-use broca_tests::{Database, Rig, RigOptions};
+use std::path::Path;
+
+use broca_rehearsal::{
+    letta::LettaScript,
+    telegram::{BOT_NAME, ScriptedTelegram, TOKEN, TelegramScript},
+};
+use broca_servers::NatsServer;
+use broca_tests::{Database, Home, Rig, RigOptions};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
+use time::OffsetDateTime;
 
 /// What it says of a subject: the verdict and the whole finding.
 struct Said {
@@ -14,6 +22,11 @@ impl Said {
     fn verdict(&self, subject: &str) -> &str {
         let found = self.report["findings"].as_array().expect("findings").iter().find(|f| f["subject"] == subject);
         found.and_then(|finding| finding["verdict"].as_str()).unwrap_or("nothing")
+    }
+
+    fn detail(&self, subject: &str) -> &str {
+        let found = self.report["findings"].as_array().expect("findings").iter().find(|f| f["subject"] == subject);
+        found.and_then(|finding| finding["detail"].as_str()).unwrap_or_default()
     }
 }
 
@@ -81,4 +94,62 @@ async fn a_schema_that_lags_behind_is_found_and_mended() {
     let mended = doctor(&rig, &[&at[..], &["--fix"]].concat());
     assert_eq!((mended.code, mended.verdict("schema")), (Some(0), "ok"), "{}", mended.report);
     assert_eq!(doctor(&rig, &at).report["fixed"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_is_asked_whether_it_takes_the_credentials() {
+    for (revoked, verdict, said) in [(false, "ok", BOT_NAME), (true, "failed", "@BotFather")] {
+        let script = TelegramScript { revoked, ..TelegramScript::default() };
+        let telegram = ScriptedTelegram::start(script).await.expect("a free port");
+        let mut options = RigOptions::new(Database::Sqlite);
+        options.settings = format!(
+            "[plugins.telegram.settings]\ntoken = \"{TOKEN}\"\napi_url = \"{}\"\nrequire_owner = false\n",
+            telegram.url()
+        );
+        let rig = Rig::start(options).await;
+        let told = doctor(&rig, &[]);
+        assert_eq!(told.verdict("plugin telegram"), verdict, "{}", told.report);
+        assert!(told.detail("plugin telegram").contains(said), "{}", told.report);
+        assert!(!told.report.to_string().contains(TOKEN));
+    }
+}
+
+/// Writes `ca.pem`, `cert.pem` and `key.pem` for 127.0.0.1; the server's is good for so many days more.
+fn certificates(folder: &Path, days: i64) {
+    let mut ca = CertificateParams::new(Vec::new()).expect("names");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().expect("a key");
+    std::fs::write(folder.join("ca.pem"), ca.self_signed(&ca_key).expect("signed").pem()).expect("written");
+    let key = KeyPair::generate().expect("a key");
+    let mut server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("names");
+    server.not_after = OffsetDateTime::now_utc() + time::Duration::days(days);
+    let signed = server.signed_by(&key, &Issuer::new(ca, ca_key)).expect("signed");
+    std::fs::write(folder.join("cert.pem"), signed.pem()).expect("written");
+    std::fs::write(folder.join("key.pem"), key.serialize_pem()).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_told_of_before_they_end() {
+    // Beyond the warning by more than a day, so that no clock's second matters.
+    for (days, verdict) in [(60, "ok"), (20, "warning"), (-1, "failed")] {
+        let home = Home::new("");
+        certificates(home.path(), days);
+        let file = |name: &str| home.path().join(name).display().to_string();
+        let server = NatsServer::start_with(&format!(
+            "tls {{ cert_file: {:?}, key_file: {:?} }}",
+            file("cert.pem"),
+            file("key.pem")
+        ));
+        home.settings(&format!(
+            "[nats]\nurl = {:?}\ntls_ca = {:?}\nrequire_tls = true\n",
+            server.url().replace("nats://", "tls://"),
+            file("ca.pem")
+        ));
+        let told = home.run(&["doctor", "--json"]);
+        let told = Said { code: Some(told.code), report: told.json() };
+        assert_eq!(told.verdict("certificate of 127.0.0.1"), verdict, "{}", told.report);
+        assert_eq!(told.verdict("certificates"), "ok", "the authority's own: {}", told.report);
+        let reached = if days > 0 { "ok" } else { "failed" };
+        assert_eq!(told.verdict("broker"), reached, "whoever connects is refused: {}", told.report);
+    }
 }

@@ -10,9 +10,10 @@ use std::{
 
 use broca_tests::Home;
 
-const READMES: [&str; 6] = [
+const READMES: [&str; 7] = [
     "README.md",
     "crates/README.md",
+    "crates/broca/ORIGINAL.md",
     "crates/letta/README.md",
     "plugins/README.md",
     "nats/README.md",
@@ -60,7 +61,10 @@ fn help(home: &Home, args: &[String]) -> Option<String> {
     (1..=args.len()).rev().find_map(|count| {
         let words: Vec<&str> = args[..count].iter().map(String::as_str).chain(["--help"]).collect();
         let said = home.run(&words);
-        let is_its_own = said.stdout.contains(&format!("Usage: broca {} ", args[..count].join(" ")));
+        let usage = said.stdout.lines().find_map(|line| line.trim().strip_prefix("Usage: broca ")).unwrap_or_default();
+        // By its own name, which an alias is not.
+        let its_words = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-'])).count();
+        let is_its_own = its_words == count;
         let is_group = said.stdout.contains("\nCommands:");
         (said.code == 0 && is_its_own && (count == args.len() || !is_group)).then_some(said.stdout)
     })

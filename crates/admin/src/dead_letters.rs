@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use broca_bus::{Bus, BusError};
 use broca_core::{MessageId, MessageState, ResponseState, subject};
-use broca_store::{Letter, LetterCursor, LetterFilter, MessageRecord, Stage, Store, StoreError};
+use broca_store::{Letter, LetterFilter, MessageRecord, PageCursor, Stage, Store, StoreError};
 use serde::Serialize;
 
 use crate::page::{and_one_more, cut};
@@ -28,7 +28,7 @@ pub struct Page {
 pub async fn list(
     store: &Store,
     filter: &LetterFilter,
-    after: Option<LetterCursor>,
+    after: Option<PageCursor>,
     limit: u32,
 ) -> Result<Page, StoreError> {
     let letters = store.letters(filter, after, and_one_more(limit)).await?;

@@ -2,6 +2,7 @@
 //! thin callers of that; what stands beside it is what it calls.
 
 pub mod access;
+pub mod agents;
 pub mod backlog;
 pub mod cancel;
 pub mod check;
@@ -20,6 +21,7 @@ pub mod operations;
 mod page;
 pub mod person;
 mod preview;
+pub mod queue;
 pub mod replay;
 pub mod retention;
 pub mod status;

@@ -3,7 +3,7 @@
 //! What an agent was sent then is not kept word for word. `then` is made of what is kept, the message, its route's name
 //! and its conversation's agent, in the format that this route has today.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use broca_core::{
     Limits, MessageId, MessageState, ResponseState, Timestamp,
@@ -12,6 +12,8 @@ use broca_core::{
 };
 use broca_store::{Letter, Stage};
 use serde::Serialize;
+
+use crate::agents::AgentFacts;
 
 /// Older than this is worth a warning: who asked may not want the answer any more.
 const OLD: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -22,8 +24,8 @@ const LINE: usize = 100;
 #[derive(Clone, Copy, Debug)]
 pub struct Today<'a> {
     pub routes: &'a Routes,
-    /// The names of the configured agents.
-    pub agents: &'a BTreeSet<String>,
+    /// The configured agents, by name.
+    pub agents: &'a BTreeMap<String, AgentFacts>,
     pub limits: &'a Limits,
 }
 
@@ -147,7 +149,7 @@ fn of_turn(today: &Today<'_>, letter: &Letter, route: &Resolved, warnings: &mut 
     match route.mode {
         Mode::Echo => warnings.push("the mode is echo: no agent is asked".to_owned()),
         Mode::Listen => warnings.push("the mode is listen: it is stored and not answered".to_owned()),
-        Mode::Live if !today.agents.contains(&letter.agent) => {
+        Mode::Live if !today.agents.contains_key(&letter.agent) => {
             warnings.push(format!("no agent '{}' is configured: add [agents.{}] first", letter.agent, letter.agent));
         }
         Mode::Live => {}
@@ -195,7 +197,7 @@ mod tests {
     }
 
     fn shown(routes: &Routes, letter: &Letter, text: Option<&str>, days: u64) -> PreviewItem {
-        let (agents, limits) = (BTreeSet::from(["default".to_owned()]), Limits::default());
+        let (agents, limits) = (BTreeMap::from([("default".to_owned(), AgentFacts::default())]), Limits::default());
         let today = Today { routes, agents: &agents, limits: &limits };
         preview(&today, letter, text, Timestamp(0).after(Duration::from_secs(days * 86_400 + 1)))
     }

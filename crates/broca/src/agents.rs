@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use broca_admin::agents::AgentHealth as SaidHealth;
 use broca_core::agent::{Failure as AgentFailure, FailureClass};
 use broca_letta::{Agent, AgentHealth, EchoAgent, LettaAgent, LettaOptions};
 use broca_pipeline::{
@@ -95,6 +96,29 @@ impl Asked {
         let name = &self.name;
         Err(Failure::new(code, format!("agent '{name}': {failure}"))
             .hint(format!("correct agents.{name}.{key}, or start with --mode echo to try without an agent")))
+    }
+
+    /// As operators see it.
+    pub(crate) fn health(self) -> SaidHealth {
+        let name = self.name;
+        match self.answer {
+            Ok(AgentHealth { version, idempotent, detail }) => SaidHealth {
+                name,
+                is_there: true,
+                version: Some(version),
+                idempotent: Some(idempotent),
+                class: None,
+                detail,
+            },
+            Err(failure) => SaidHealth {
+                name,
+                is_there: false,
+                version: None,
+                idempotent: None,
+                class: Some(failure.class.to_string()),
+                detail: failure.reason,
+            },
+        }
     }
 
     pub(crate) fn log(&self) {

@@ -3,8 +3,9 @@
 use crate::{
     cli::{Cli, Command},
     commands,
-    config::{self, Loaded},
-    failure::Failure,
+    config::{self, Loaded, Place},
+    contexts,
+    failure::{Code, Failure},
     output::Output,
     shutdown::Shutdown,
     telemetry,
@@ -16,9 +17,17 @@ pub(crate) struct App {
     pub(crate) config: Loaded,
     pub(crate) output: Output,
     pub(crate) shutdown: Shutdown,
+    /// The name of the context in force.
+    pub(crate) context: Option<String>,
 }
 
 impl App {
+    /// A command as it is typed for the same deployment.
+    pub(crate) fn command(&self, words: &str) -> String {
+        let context = self.context.as_ref().map(|name| format!("--context {name} ")).unwrap_or_default();
+        format!("broca {context}{words}")
+    }
+
     /// Tells a person how far a command is. Nothing that a script would read.
     pub(crate) fn note(&self, text: &str) {
         eprintln!("{text}");
@@ -38,16 +47,19 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Completions(args) => return commands::shell::completions(output, args),
         Command::Man(args) => return commands::shell::man(output, args),
+        Command::Context(command) => return commands::context::run(output, &cli.global, command),
         _ => {}
     }
     let env =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = config::load(cli.global.config.as_deref(), env, cli.flags())?;
+    let place = place(&cli)?;
+    let context = place.as_ref().map(|place| place.name.clone());
+    let config = config::load(cli.global.config.as_deref(), env, place, cli.flags())?;
     start_log(&config, &cli.command)?;
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
-    let app = App { config, output, shutdown };
+    let app = App { config, output, shutdown, context };
     let ends_itself = matches!(
         cli.command,
         Command::Up(_)
@@ -63,6 +75,18 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         app.shutdown.guard(dispatch(&app, cli.command)).await
     } else {
         app.shutdown.interruptible(dispatch(&app, cli.command)).await
+    }
+}
+
+/// Which deployment is asked or steered, if that is not the one of this folder.
+fn place(cli: &Cli) -> Result<Option<Place>, Failure> {
+    if cli.command.follows_context() {
+        return contexts::chosen(cli.global.context.as_deref());
+    }
+    match &cli.global.context {
+        None => Ok(None),
+        Some(name) => Err(Failure::new(Code::Usage, format!("a process follows no context, and so not {name}"))
+            .hint("give it its settings: --config, the environment, or flags")),
     }
 }
 
@@ -104,6 +128,10 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Chat(args) => commands::chat::run(app, &args).await,
         Command::Explain(args) => commands::explain::run(app, &args).await,
         Command::Message(command) => commands::message::run(app, &command).await,
+        Command::Queue(command) => commands::queue::run(app, &command).await,
+        Command::Conversations(command) => commands::conversations::run(app, &command).await,
+        Command::Agents(command) => commands::agents::run(app, &command).await,
+        Command::Routes(command) => commands::routes::run(app, &command).await,
         Command::Dlq(command) => commands::dlq::run(app, &command).await,
         Command::Targets(command) => commands::targets::run(app, &command).await,
         Command::Access(command) => commands::access::run(app, &command).await,
@@ -119,6 +147,8 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Demo(args) => commands::demo::run(app, &args).await,
         Command::Bench(args) => commands::bench::run(app, &args).await,
         // These were dealt with before there were settings.
-        Command::Rehearse(_) | Command::Tied(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
+        Command::Rehearse(_) | Command::Tied(_) | Command::Completions(_) | Command::Man(_) | Command::Context(_) => {
+            Ok(())
+        }
     }
 }

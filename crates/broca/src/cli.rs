@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use broca_core::route::Mode;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{commands, config::Flag, output::Format};
+use crate::{
+    commands,
+    config::Flag,
+    output::{Colour, Format},
+};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -23,44 +27,65 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Over the options of [`Global`] in every help.
+const EVERYWHERE: &str = "Everywhere";
+
 /// Accepted before and after the subcommand.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The settings file [default: ./broca.toml, if it is there]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Where an embedded Broca keeps everything [default: ./broca-data]
-    #[arg(long, global = true, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// The NATS server [default: the running `broca up`'s]
-    #[arg(long, global = true, value_name = "URL")]
-    nats_url: Option<String>,
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "URL")]
+    pub(crate) nats_url: Option<String>,
     /// postgres://… or sqlite:<path> [default: SQLite in the data folder]
-    #[arg(long, global = true, value_name = "URL")]
-    database_url: Option<String>,
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
     /// Folders with a plugin.toml, or with such folders in them, separated by commas
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     plugins: Option<String>,
     /// error, warn, info, debug, trace, or a filter
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "LEVEL")]
     log_level: Option<String>,
     /// pretty or json, on standard error
-    #[arg(long, global = true, value_name = "FORMAT")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FORMAT")]
     log_format: Option<String>,
     /// Who acts, for the audit log [default: the user of this terminal]
-    #[arg(long, global = true, env = "BROCA_ACTOR", value_name = "NAME")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, env = "BROCA_ACTOR", value_name = "NAME")]
     pub(crate) actor: Option<String>,
+    /// The deployment, by its name in `broca context list` [default: BROCA_CONTEXT, or the current one]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "NAME")]
+    pub(crate) context: Option<String>,
     /// Results as JSON on standard output; the same as `--output json`
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
     /// How results are written
-    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE, value_enum, value_name = "FORMAT")]
     output: Option<Format>,
+    /// Colours in what is for people
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) color: Colour,
+    /// More of the log on standard error; the same as `--log-level info`, and twice as `--log-level debug`
+    #[arg(short, long, global = true, help_heading = EVERYWHERE, action = clap::ArgAction::Count)]
+    verbose: u8,
 }
 
 impl Global {
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { self.output.unwrap_or_default() }
+    }
+
+    fn wordy(&self) -> Option<String> {
+        let level = match self.verbose {
+            0 => return None,
+            1 => "info",
+            _ => "debug",
+        };
+        Some(level.to_owned())
     }
 
     fn flags(&self) -> Vec<Flag> {
@@ -70,6 +95,7 @@ impl Global {
             Flag::given("--nats-url", "nats.url", self.nats_url.clone()),
             Flag::given("--database-url", "database.url", self.database_url.clone()),
             Flag::given("--plugins", "plugin_folders", self.plugins.clone()),
+            Flag::given("--verbose", "log.level", self.wordy()),
             Flag::given("--log-level", "log.level", self.log_level.clone()),
             Flag::given("--log-format", "log.format", self.log_format.clone()),
         ]
@@ -108,8 +134,23 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Nats(commands::nats::Command),
     /// The settings
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "settings")]
     Config(commands::config::Command),
+    /// What waits to be answered, message by message
+    #[command(subcommand)]
+    Queue(commands::queue::Command),
+    /// What is said with whom, and what waits there
+    #[command(subcommand, visible_alias = "conversation")]
+    Conversations(commands::conversations::Command),
+    /// Who answers, and whether they are there
+    #[command(subcommand, visible_alias = "agent")]
+    Agents(commands::agents::Command),
+    /// Which agent answers whom
+    #[command(subcommand, visible_alias = "route")]
+    Routes(commands::routes::Command),
+    /// Several deployments, by name
+    #[command(subcommand)]
+    Context(commands::context::Command),
     /// Dead letters: what failed
     #[command(subcommand)]
     Dlq(commands::dlq::Command),
@@ -170,8 +211,8 @@ pub(crate) enum Command {
     Chat(commands::chat::Args),
     /// Why is there no answer?
     Explain(commands::explain::Args),
-    /// One message and all that happened to it
-    #[command(subcommand)]
+    /// Messages: found, shown with all that happened to them, cancelled
+    #[command(subcommand, visible_alias = "messages")]
     Message(commands::message::Command),
     /// Shows, on this machine and in a minute or two, that nothing is lost and nothing is doubled
     Demo(commands::demo::Args),
@@ -187,6 +228,14 @@ pub(crate) enum Command {
     /// Runs a program that ends when the process that started it ends
     #[command(hide = true)]
     Tied(commands::tied::Args),
+}
+
+impl Command {
+    /// Whether it asks or steers a deployment, which may be elsewhere. Processes run where their settings are.
+    pub(crate) fn follows_context(&self) -> bool {
+        use commands::plugin::Command::{Exec, Run};
+        !matches!(self, Self::Up(_) | Self::Worker(_) | Self::Plugin(Run(_) | Exec(_)) | Self::Demo(_) | Self::Bench(_))
+    }
 }
 
 impl Cli {

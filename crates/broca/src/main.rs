@@ -2,9 +2,11 @@
 
 mod agents;
 mod app;
+mod asking;
 mod cli;
 mod commands;
 mod config;
+mod contexts;
 mod embedded;
 mod failure;
 mod manager;
@@ -13,6 +15,7 @@ mod monitoring;
 mod operator;
 mod output;
 mod plugins;
+mod reload;
 mod run_file;
 mod serving;
 mod shutdown;
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Err(error) => return not_understood(&error),
     };
     let output = Output { format: cli.global.format() };
+    cli.global.color.set(output.format);
     let is_check = matches!(cli.command, cli::Command::Check(_));
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,

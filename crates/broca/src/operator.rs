@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use broca_admin::{
     access::AccessError,
+    agents::AgentHealth,
     dead_letters::PurgeError,
     holds::HoldError,
     journey::ShowError,
@@ -15,8 +16,10 @@ use broca_bus::BusError;
 use broca_store::StoreError;
 
 use crate::{
+    agents,
     app::App,
     commands::letters::actor,
+    config::Settings,
     failure::{Code, Failure},
     run_file::RunFile,
 };
@@ -37,14 +40,16 @@ impl App {
         let address = self.nats_address().map(|address| self.bus_options(&address, "admin"));
         let data_dir = self.config.settings.data_dir.clone();
         let around = move || running(RunFile::read(&data_dir)?);
-        Ok(Deps::new(store, self.configured(), address.map_err(OperationError::from), patience, around))
+        let deps = Deps::new(store, self.configured(), address.map_err(OperationError::from), patience, around);
+        let settings = self.config.settings.clone();
+        Ok(deps.asking(move || Box::pin(agents_health(settings.clone()))))
     }
 
     fn configured(&self) -> Configured {
         let settings = &self.config.settings;
         Configured {
             routes: self.routes(),
-            agents: settings.agents.keys().cloned().collect(),
+            agents: settings.agents.iter().map(|(name, agent)| (name.clone(), agent.facts())).collect(),
             instances: settings.plugins.keys().cloned().collect(),
             enabled: self.enabled_instances(),
             mode: settings.effective_mode(),
@@ -58,6 +63,12 @@ impl App {
     pub(crate) async fn operate<O: Operation>(&self, deps: &Deps, request: &O::Request) -> Result<O::Answer, Failure> {
         Ok(perform::<O>(deps, &Caller::local(actor()), request).await?)
     }
+}
+
+/// What each agent says, as operations tell it.
+async fn agents_health(settings: Settings) -> Result<Vec<AgentHealth>, OperationError> {
+    let agents = agents::configured(&settings)?;
+    Ok(agents::ask(&settings, &agents).await.into_iter().map(agents::Asked::health).collect())
 }
 
 /// The supervisor's own words, as operations tell them.

@@ -1,6 +1,9 @@
 //! Standard output: results alone, as text for people or as JSON for scripts. Logs and errors go to standard error.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -30,6 +33,67 @@ impl Format {
             word => named(word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o"))?),
         })
     }
+}
+
+/// When results for people are in colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// Whether this process paints.
+static PAINTS: AtomicBool = AtomicBool::new(false);
+
+impl Colour {
+    /// Decides it for this process.
+    pub(crate) fn set(self, format: Format) {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let paints = match self {
+            Self::Auto => io::stdout().is_terminal() && !set("NO_COLOR") && !dumb,
+            Self::Always => true,
+            Self::Never => false,
+        };
+        PAINTS.store(paints && format == Format::Table, Ordering::Relaxed);
+    }
+}
+
+/// What a word means for whoever reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Good,
+    Poor,
+    Bad,
+    Head,
+}
+
+pub(crate) fn paint(tone: Tone, text: &str) -> String {
+    let code = match tone {
+        Tone::Good => 32,
+        Tone::Poor => 33,
+        Tone::Bad => 31,
+        Tone::Head => 1,
+    };
+    if PAINTS.load(Ordering::Relaxed) && !text.is_empty() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// The name of a state, in its colour.
+pub(crate) fn state(name: &str) -> String {
+    let tone = match name {
+        "completed" | "delivered" | "ok" | "done" | "works" => Tone::Good,
+        "failed" | "dead" | "FAILED" | "refused" | "broken" => Tone::Bad,
+        "parked" | "held" | "retry" | "unknown" | "warning" | "suppressed" | "active" | "ending" => Tone::Poor,
+        _ => return name.to_owned(),
+    };
+    paint(tone, name)
 }
 
 /// Writes the results of a command.
@@ -91,16 +155,32 @@ pub(crate) fn paged<C: std::fmt::Display>(mut lines: String, next_cursor: Option
 
 /// A table without lines, as it is easiest to read and to cut. Columns are as wide as their widest cell.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let rows: Vec<[String; N]> = [header.map(str::to_owned)].into_iter().chain(rows).collect();
+    let header = header.map(|name| paint(Tone::Head, name));
+    let rows: Vec<[String; N]> = [header].into_iter().chain(rows).collect();
     pairs(&rows)
+}
+
+/// With where the next page begins.
+pub(crate) fn more(table: String, cursor: Option<&impl std::fmt::Display>) -> String {
+    match cursor {
+        Some(cursor) => format!("{table}\nthere are more: --cursor {cursor}"),
+        None => table,
+    }
+}
+
+/// How many characters are seen: what paints is none.
+fn wide(cell: &str) -> usize {
+    let painted = cell.split("\x1b[").enumerate();
+    let seen = painted.map(|(n, part)| if n == 0 { part } else { part.split_once('m').map_or(part, |(_, rest)| rest) });
+    seen.map(|part| part.chars().count()).sum()
 }
 
 /// Rows without a header.
 pub(crate) fn pairs<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().map(|row| wide(&row[column])).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell}{}", " ".repeat(width - wide(cell))));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -119,6 +199,11 @@ mod tests {
         }
         assert_eq!(asked("broca -o table x"), None);
         assert_eq!(asked("broca x -o"), None);
+    }
+
+    #[test]
+    fn colour_takes_no_room() {
+        assert_eq!((wide("\x1b[31mdead\x1b[0m"), wide("tote Fälle"), wide("")), (4, 10, 0));
     }
 
     #[test]

@@ -15,7 +15,10 @@ use broca_admin::control::Standing;
 use nix::{errno::Errno, sys::signal, unistd::Pid};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Blame, Code, Failure};
+use crate::{
+    failure::{Blame, Code, Failure},
+    reload::Reloaded,
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunFile {
@@ -30,6 +33,9 @@ pub(crate) struct RunFile {
     pub(crate) metrics: Option<SocketAddr>,
     /// Its child processes, in the order in which they were started.
     pub(crate) processes: Vec<ProcessEntry>,
+    /// When it last read its settings anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reloaded: Option<Reloaded>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -140,6 +146,7 @@ mod tests {
             database_url: "sqlite:x".into(),
             metrics: None,
             processes: vec![],
+            reloaded: None,
         }
     }
 

@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FormatOptions {
+    /// What becomes of line breaks and emoji.
     pub sanitising: Sanitising,
     /// Adds `Timestamp: <RFC 3339>` to the header.
     pub timestamp: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sanitising {
     /// Line breaks, indentation and emoji stay.

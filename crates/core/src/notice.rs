@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::agent::FailureClass;
 
 /// Off unless somebody turns it on: a bot that speaks of its failures is not for everybody.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NoticePolicy {
+    /// Whether anybody is told.
     pub enabled: bool,
+    /// What they are told.
     pub text: String,
     /// Other texts for classes of failure; an empty one says nothing.
     pub texts: BTreeMap<FailureClass, String>,

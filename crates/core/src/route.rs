@@ -56,7 +56,7 @@ impl FromStr for Mode {
 }
 
 /// What is done about a turn of which nobody can tell any more whether the agent did it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUnknown {
     /// Its message waits as a dead letter until an operator resolves or replays it: the agent is never asked twice.
@@ -67,7 +67,7 @@ pub enum OnUnknown {
 }
 
 /// Who shares a conversation, and so an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// Each platform profile has its own.
@@ -91,6 +91,15 @@ pub struct Facts<'a> {
 }
 
 impl Scope {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Profile => "profile",
+            Self::Chat => "chat",
+            Self::User => "user",
+            Self::Agent => "agent",
+        }
+    }
+
     /// The scope that a route without one has: groups share, people do not.
     pub fn default_for(facts: &Facts<'_>) -> Self {
         if facts.is_group { Self::Chat } else { Self::Profile }
@@ -111,32 +120,40 @@ impl Scope {
 }
 
 /// One rule. Every condition that is set must hold; the first route that holds wins.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Route {
+    /// What messages remember of it, and what commands call it.
     pub name: String,
+    /// Has what comes from this platform.
     pub platform: Option<String>,
+    /// Has what comes through this plugin instance.
     pub instance: Option<Instance>,
     /// The platform's id of a chat.
     pub chat: Option<String>,
     /// The platform's id of a person.
     pub user: Option<String>,
+    /// Has what is written in a group, or what is not.
     pub group: Option<bool>,
     /// The configured name of the agent; `default` when it is not set.
     pub agent: Option<String>,
+    /// Who shares a conversation: chat in groups and profile elsewhere, where it is not set.
     pub scope: Option<Scope>,
-    /// `None` follows the global mode.
+    /// What is done with its messages, where that is not the general mode.
     pub mode: Option<Mode>,
+    /// How its turns are tried, where that is not the general way.
     pub retry: Option<RetryPolicy>,
-    /// `None` follows the global one.
+    /// What is done about a turn of which nobody can tell whether the agent did it, likewise.
     pub on_unknown: Option<OnUnknown>,
+    /// How a message reads for the agent, likewise.
     pub format: Option<FormatOptions>,
-    /// `None` follows the global one.
+    /// What a person is told when their message failed, likewise.
     pub notice: Option<NoticePolicy>,
-    /// Likewise.
+    /// So many failures in a row put a conversation on hold, likewise; 0: never.
     pub quarantine_after: Option<u32>,
     /// Messages in quick succession become one turn.
     pub coalesce: Option<Coalesce>,
+    /// What becomes of messages that arrive while their conversation has a turn.
     pub busy: Option<Busy>,
     /// Who may talk on it, where that is not what its instance says.
     pub access: Option<AccessSettings>,
@@ -144,14 +161,47 @@ pub struct Route {
 
 impl Route {
     fn holds(&self, facts: &Facts<'_>) -> bool {
-        fn same(wanted: Option<&str>, found: Option<&str>) -> bool {
-            wanted.is_none() || wanted == found
-        }
-        same(self.platform.as_deref(), Some(facts.platform))
-            && same(self.instance.as_ref().map(Instance::as_str), Some(facts.instance.as_str()))
-            && same(self.chat.as_deref(), facts.chat_id)
-            && same(self.user.as_deref(), Some(facts.platform_user_id))
+        self.texts(facts).iter().all(|(_, wanted, found)| wanted.is_none() || wanted == found)
             && self.group.is_none_or(|group| group == facts.is_group)
+    }
+
+    /// What it asks for, beside what a message has.
+    fn texts<'a>(&'a self, facts: &Facts<'a>) -> [(&'static str, Option<&'a str>, Option<&'a str>); 4] {
+        [
+            ("platform", self.platform.as_deref(), Some(facts.platform)),
+            ("instance", self.instance.as_ref().map(Instance::as_str), Some(facts.instance.as_str())),
+            ("chat", self.chat.as_deref(), facts.chat_id),
+            ("user", self.user.as_deref(), Some(facts.platform_user_id)),
+        ]
+    }
+
+    /// The first condition that does not hold, in words; `None` when the route claims the message.
+    pub fn missed(&self, facts: &Facts<'_>) -> Option<String> {
+        let mut texts = self.texts(facts).into_iter();
+        let text = texts.find_map(|(what, wanted, found)| {
+            let wanted = wanted.filter(|_| wanted != found)?;
+            Some(format!("{what} is {}, and not {wanted}", found.unwrap_or("none")))
+        });
+        let group = || match (self.group?, facts.is_group) {
+            (true, false) => Some("it is not in a group".to_owned()),
+            (false, true) => Some("it is in a group".to_owned()),
+            _ => None,
+        };
+        text.or_else(group)
+    }
+
+    /// All that must hold, in words.
+    pub fn conditions(&self) -> Vec<String> {
+        let instance = self.instance.as_ref().map(Instance::as_str);
+        let texts = [
+            ("platform", self.platform.as_deref()),
+            ("instance", instance),
+            ("chat", self.chat.as_deref()),
+            ("user", self.user.as_deref()),
+        ];
+        let texts = texts.into_iter().filter_map(|(what, wanted)| Some(format!("{what} is {}", wanted?)));
+        let group = self.group.map(|group| if group { "in a group" } else { "not in a group" }.to_owned());
+        texts.chain(group).collect()
     }
 }
 
@@ -269,8 +319,13 @@ mod tests {
         let group = routes.resolve(&facts(&bot, Some("g1")));
         assert_eq!((group.route.as_str(), group.agent.as_str(), group.mode), ("tg", "default", Mode::Listen));
         assert_eq!(group.scope, Scope::Chat);
+        let vip = &routes.routes[0];
+        assert_eq!(vip.conditions(), ["user is 7", "not in a group"]);
+        assert_eq!(vip.missed(&facts(&bot, None)), None);
+        assert_eq!(vip.missed(&facts(&bot, Some("g1"))).as_deref(), Some("it is in a group"));
         let other = Facts { platform: "cli", platform_user_id: "bob", ..facts(&bot, None) };
         assert_eq!(routes.resolve(&other).route, DEFAULT_ROUTE);
+        assert_eq!(vip.missed(&other).as_deref(), Some("user is bob, and not 7"));
     }
 
     #[test]

@@ -212,6 +212,16 @@ pub trait Plugin: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// Asks the platform whether it takes the credentials, and changes nothing there: `broca doctor` does, also while
+    /// another process runs this instance. Says whose they are; `None`, the default, is that nobody was asked.
+    ///
+    /// # Errors
+    /// [`PluginError::Credentials`] when the platform refuses them, `Settings` when they cannot be read here, `Platform`
+    /// when it does not answer.
+    async fn check(&self) -> Result<Option<String>, PluginError> {
+        Ok(None)
+    }
+
     /// Talks to the platform until `ctx.shutdown`; returns only then, or when it cannot go on. Called again when it has
     /// returned and this process has the account again.
     async fn run(&self, ctx: Context) -> Result<(), PluginError>;

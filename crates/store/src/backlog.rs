@@ -6,13 +6,13 @@
 use std::{fmt, time::Duration};
 
 use broca_core::{ConversationId, Instance, MessageId, Timestamp, clock::micros};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::types::Uuid;
 
 use crate::{
-    Store, StoreError,
+    PageCursor, Store, StoreError,
     db::Db,
-    decode::{elapsed, parsed},
+    decode::{count, elapsed, parsed},
     holding::{if_any_hold, kept_back},
     lite,
     reading::fetch,
@@ -33,7 +33,7 @@ pub struct BacklogFilter {
 }
 
 /// What it waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stand {
     /// For a worker.
@@ -115,6 +115,32 @@ pub struct WaitingMessage {
     pub since: Timestamp,
 }
 
+/// A message that waits, or that an agent works on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct QueueItem {
+    pub id: MessageId,
+    pub stand: Stand,
+    /// It waits since then.
+    pub since: Timestamp,
+    pub instance: Instance,
+    pub platform: String,
+    pub platform_user_id: String,
+    pub username: Option<String>,
+    pub route: String,
+    pub agent: String,
+    pub conversation_id: ConversationId,
+    /// Its place in the conversation.
+    pub seq: i64,
+    pub attempts: u32,
+    pub text: String,
+}
+
+impl QueueItem {
+    pub fn cursor(&self) -> PageCursor {
+        PageCursor { at: self.since.micros(), id: self.id.0 }
+    }
+}
+
 /// `$1` to `$7` are the filter, the last one as a time. `behind` is a step of its own, so that what waits is found by the
 /// conversations that have something, and not by people or by all messages.
 macro_rules! backlog {
@@ -194,6 +220,56 @@ both!(
 ORDER BY since, conversation_id, seq LIMIT $8"
 );
 
+both!(
+    QUEUE_PG,
+    QUEUE_LITE,
+    "-- backlog: the queue",
+    "SELECT w.id, w.stand, w.since, w.instance, w.platform, w.platform_user_id, p.username, w.route, w.agent, w.conversation_id,
+       w.seq, m.attempts, m.text
+FROM (SELECT * FROM chosen
+      WHERE ($8 IS NULL OR stand = $8) AND ($9 IS NULL OR since > $9 OR (since = $9 AND id > $10))
+      ORDER BY since, id LIMIT $11) w
+JOIN messages m ON m.id = w.id JOIN profiles p ON p.id = m.profile_id
+ORDER BY w.since, w.id"
+);
+
+#[derive(sqlx::FromRow)]
+struct QueueRow {
+    id: Uuid,
+    stand: String,
+    since: i64,
+    instance: String,
+    platform: String,
+    platform_user_id: String,
+    username: Option<String>,
+    route: String,
+    agent: String,
+    conversation_id: Uuid,
+    seq: i64,
+    attempts: i64,
+    text: String,
+}
+
+impl QueueRow {
+    fn item(self) -> Result<QueueItem, StoreError> {
+        Ok(QueueItem {
+            id: MessageId(self.id),
+            stand: parsed(&self.stand)?,
+            since: Timestamp(self.since),
+            instance: parsed(&self.instance)?,
+            platform: self.platform,
+            platform_user_id: self.platform_user_id,
+            username: self.username,
+            route: self.route,
+            agent: self.agent,
+            conversation_id: ConversationId(self.conversation_id),
+            seq: self.seq,
+            attempts: count(self.attempts)?,
+            text: self.text,
+        })
+    }
+}
+
 type Group = (String, String, String, String, i64, i64, i64, i64, i64, i64, i64, i64);
 
 fn group(
@@ -261,6 +337,32 @@ impl Store {
             since: Timestamp(since),
         };
         Ok(rows.into_iter().map(conversation).collect())
+    }
+
+    /// What waits and what is under way, the oldest first, at most `limit`, from behind `after` on. Reads all of it: for
+    /// people.
+    pub async fn queue(
+        &self,
+        filter: &BacklogFilter,
+        stand: Option<Stand>,
+        after: Option<PageCursor>,
+        limit: u32,
+    ) -> Result<Vec<QueueItem>, StoreError> {
+        let now = self.now().await?;
+        let rows = chosen!(
+            self,
+            filter,
+            now,
+            fetch_all,
+            QueueRow,
+            QUEUE_PG,
+            QUEUE_LITE,
+            stand.map(|stand| stand.to_string()),
+            after.map(|after| after.at),
+            after.map(|after| after.id),
+            i64::from(limit)
+        )?;
+        rows.into_iter().map(QueueRow::item).collect()
     }
 
     /// Messages that nobody has begun, the oldest first, at most `limit`.

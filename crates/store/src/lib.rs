@@ -19,6 +19,7 @@ mod batcher;
 mod cancel;
 mod catch_up;
 mod closing;
+mod cursor;
 mod db;
 mod dead_letters;
 mod decode;
@@ -37,6 +38,7 @@ mod joint;
 mod journal;
 mod journey;
 mod limits;
+mod listing;
 mod lite;
 mod live;
 mod notices;
@@ -71,11 +73,14 @@ pub use access::{AccessCopy, AccessRule, AccessState, Activation, NewRule, RuleS
 pub use accounts::{Account, AccountClaim, AccountLease, AccountOwner, ClaimAccount};
 pub use audit::{AuditLimits, Irregular, Irregularity};
 pub use audit_log::{Act, ActEnd, ActFilter, ActOutcome, NewAct, Via};
-pub use backlog::{AGES_S, Backlog, BacklogFilter, BacklogGroup, Stand, WaitingConversation, WaitingMessage};
+pub use backlog::{
+    AGES_S, Backlog, BacklogFilter, BacklogGroup, QueueItem, Stand, WaitingConversation, WaitingMessage,
+};
 pub use backlog_plan::{BacklogAct, BacklogStep, PacedPlan};
 pub use cancel::Cancelled;
 pub use closing::LetterCopy;
-pub use dead_letters::{Closed, ClosedLetters, Letter, LetterCursor, LetterFilter, Stage};
+pub use cursor::PageCursor;
+pub use dead_letters::{Closed, ClosedLetters, Letter, LetterFilter, Stage};
 pub use duties::Duty;
 pub use end_turn::{EndTurn, MessageEnd, TurnEnded};
 pub use endpoints::{Endpoint, EndpointSign, EndpointStep, EndpointStepped};
@@ -86,6 +91,7 @@ pub use forget::{AgentSide, ForgetEnd, ForgetItem, Forgotten, PersonConversation
 pub use holds::{Hold, HoldState, HoldSubject, NewHold, Person, PutOn};
 pub use joint::StartJoint;
 pub use journey::JourneyEvent;
+pub use listing::{ConversationFilter, ListedConversation, ListedMessage, MessageFilter};
 pub use live::{Applied, LiveChange, NewLiveChange, Outcome, SetMode};
 pub use pairing::{Pairing, PairingState, PairingTerms};
 pub use parking::{Park, Parked, ParkedCount, Unpark};

@@ -11,8 +11,8 @@ use broca_core::{
     agent::{Failure, FailureClass},
 };
 use broca_plugin::{
-    Applied, Blueprint, Capabilities, Context, Manifest, Markdown, Parts, Plugin, PluginError, Secret, SettingsError,
-    Typing, typed,
+    Applied, Blueprint, Capabilities, Context, Manifest, Markdown, Parts, Plugin, PluginError, PluginState, Secret,
+    SettingsError, Typing, typed,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -23,7 +23,7 @@ use crate::{
     command,
     deliver::Outbox,
     gate::Refusals,
-    health::{Health, Persistent, persist},
+    health::{Health, Persistent, persist, state_of},
     inbox::Inbox,
     notice::Notices,
     pace::Pace,
@@ -135,6 +135,16 @@ impl Plugin for TelegramPlugin {
     fn account(&self) -> Option<String> {
         let token = self.settings.token.read().ok()?;
         token.expose_secret().split_once(':').map(|(bot, _)| bot.to_owned())
+    }
+
+    async fn check(&self) -> Result<Option<String>, PluginError> {
+        match self.api()?.me().await {
+            Ok(me) => Ok(Some(format!("bot {} ({})", me.username.as_deref().unwrap_or("without a name"), me.id))),
+            Err(error) => Err(match state_of(&error) {
+                PluginState::BadCredentials { detail } => PluginError::Credentials(detail),
+                _ => PluginError::Platform(error.to_string()),
+            }),
+        }
     }
 
     async fn run(&self, ctx: Context) -> Result<(), PluginError> {

@@ -65,6 +65,13 @@ impl Plugin for WebchatPlugin {
         manifest()
     }
 
+    async fn check(&self) -> Result<Option<String>, PluginError> {
+        match &self.side {
+            Side::Client(client) => client.check().await,
+            Side::Server(_) => Ok(None),
+        }
+    }
+
     async fn run(&self, ctx: Context) -> Result<(), PluginError> {
         match &self.side {
             Side::Client(client) => client.run(ctx).await,

@@ -27,6 +27,7 @@ fn lasting(mut value: Value) -> Value {
 /// Every operation that reads, with its command and its request.
 fn questions(prepared: &Prepared) -> Vec<(&'static str, Vec<&str>, Value)> {
     let (answered, failed) = (prepared.answered.as_str(), prepared.failed[0].as_str());
+    let conversation = prepared.conversation.as_str();
     vec![
         ("status.show", vec!["status"], json!({})),
         ("metrics.show", vec!["metrics"], json!({})),
@@ -38,6 +39,16 @@ fn questions(prepared: &Prepared) -> Vec<(&'static str, Vec<&str>, Value)> {
             vec!["dlq", "list", "--class", "rejected", "--limit", "2"],
             json!({"filter": {"class": "rejected"}, "limit": 2}),
         ),
+        ("message.list", vec!["messages", "list", "--user", "ann"], json!({"user": "ann", "limit": 50})),
+        ("queue.list", vec!["queue", "list"], json!({"limit": 50})),
+        ("queue.stats", vec!["queue", "stats"], json!({})),
+        ("conversation.list", vec!["conversations", "list", "--user", "demo/ann"], json!({"who": "demo/ann"})),
+        ("conversation.show", vec!["conversations", "show", conversation], json!({"id": conversation, "limit": 10})),
+        ("route.list", vec!["routes", "list"], json!({})),
+        ("route.explain", vec!["routes", "explain", answered], json!({"message": answered})),
+        ("agent.list", vec!["agents", "list"], json!({})),
+        ("agent.show", vec!["agents", "info"], json!({"name": "default"})),
+        ("agent.status", vec!["agents", "status"], json!({})),
         ("dlq.show", vec!["dlq", "show", failed], json!({"id": failed})),
         ("replay.preview", vec!["replay", "--dry-run", "--since", "1h"], json!({"filter": {"since": "1h"}})),
         ("targets.list", vec!["targets", "list"], json!({})),

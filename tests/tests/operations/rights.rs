@@ -19,6 +19,7 @@ fn would_work(prepared: &Prepared, name: &str) -> Value {
             let hold = json(&prepared.rig, &["hold", "list"])["items"][0]["id"].clone();
             json!({"ids": [hold]})
         }
+        "queue.flush" => json!({"all": true}),
         "token.add" => json!({"name": "more", "access": "admin"}),
         "users.update" => json!({"who": "demo/ann", "display_name": "Anna"}),
         "users.activate" | "users.deactivate" => json!({"who": "demo/ann"}),

@@ -17,7 +17,7 @@ const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 const NAMED: usize = 10;
 
 /// Whatever is given must hold.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WhichWaiting {
     /// The platform, e.g. telegram.
@@ -36,7 +36,12 @@ pub struct WhichWaiting {
 }
 
 impl WhichWaiting {
-    fn filter(&self) -> BacklogFilter {
+    /// Whether nothing is given: all that waits is meant.
+    pub fn is_everything(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(super) fn filter(&self) -> BacklogFilter {
         let Self { platform, instance, agent, route, user, conversation, older_than } = self.clone();
         let older_than = older_than.map(|span| span.0);
         BacklogFilter { instance, platform, agent, route, user, conversation, older_than }

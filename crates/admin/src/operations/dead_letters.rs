@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use broca_core::{ConversationId, Instance, MessageId, rights::Access};
-use broca_store::{ClosedLetters, LetterCursor, LetterFilter, Stage, Via};
+use broca_store::{ClosedLetters, LetterFilter, PageCursor, Stage, Via};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +110,11 @@ pub struct WhichPage {
     pub cursor: Option<String>,
 }
 
+/// Where a page before ended.
+pub(super) fn cursor(text: Option<&str>) -> Result<Option<PageCursor>, OperationError> {
+    text.map(str::parse).transpose().map_err(|error: String| OperationError::new(Code::Usage, error))
+}
+
 /// How many lines a page has.
 pub(super) fn page_size(act: &Acting<'_>, asked: Option<u32>) -> Result<u32, OperationError> {
     let most = if act.caller.via == Via::Mcp { MACHINE_PAGE } else { 10_000 };
@@ -137,8 +142,7 @@ impl Operation for ListLetters {
 
     async fn run(act: &Acting<'_>, request: &WhichPage) -> Result<Page, OperationError> {
         request.filter.allowed(act)?;
-        let wrong = |error: String| OperationError::new(Code::Usage, error);
-        let cursor: Option<LetterCursor> = request.cursor.as_deref().map(str::parse).transpose().map_err(wrong)?;
+        let cursor = cursor(request.cursor.as_deref())?;
         let limit = page_size(act, request.limit)?;
         let filter = request.filter.filter(act.deps, request.closed.into()).await?;
         Ok(dead_letters::list(act.store(), &filter, cursor, limit).await?)

@@ -1,6 +1,12 @@
 //! What operations work with: the database, the broker where one needs it, and what the settings say.
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use broca_bus::{Bus, BusOptions};
 use broca_core::{
@@ -11,14 +17,18 @@ use broca_store::{PlanItem, RetentionPolicy, Store};
 use tokio::sync::OnceCell;
 
 use super::OperationError;
-use crate::{replay::Today, status::Process};
+use crate::{
+    agents::{AgentFacts, AgentHealth},
+    replay::Today,
+    status::Process,
+};
 
 /// What the settings say of this deployment.
 #[derive(Clone, Debug)]
 pub struct Configured {
     pub routes: Arc<Routes>,
-    /// The agents' names.
-    pub agents: BTreeSet<String>,
+    /// The agents, by their names.
+    pub agents: BTreeMap<String, AgentFacts>,
     /// All plugin instances, and those that are enabled.
     pub instances: BTreeSet<Instance>,
     pub enabled: Vec<Instance>,
@@ -40,6 +50,8 @@ pub struct Running {
 }
 
 type LookAround = Box<dyn Fn() -> Result<Running, OperationError> + Send + Sync>;
+type Asked = Pin<Box<dyn Future<Output = Result<Vec<AgentHealth>, OperationError>> + Send>>;
+type AskAgents = Box<dyn Fn() -> Asked + Send + Sync>;
 type Watch = Box<dyn Fn(&PlanItem) + Send + Sync>;
 
 pub struct Deps {
@@ -49,6 +61,7 @@ pub struct Deps {
     patience: Duration,
     bus: OnceCell<Bus>,
     around: LookAround,
+    ask_agents: Option<AskAgents>,
     watch: Option<Watch>,
 }
 
@@ -69,12 +82,25 @@ impl Deps {
         around: impl Fn() -> Result<Running, OperationError> + Send + Sync + 'static,
     ) -> Self {
         let (bus, around) = (OnceCell::new(), Box::new(around));
-        Self { store, configured, address, patience, bus, around, watch: None }
+        Self { store, configured, address, patience, bus, around, ask_agents: None, watch: None }
     }
 
     /// `watch` is told of each item of a replay as it is dealt with.
     pub fn watched(self, watch: impl Fn(&PlanItem) + Send + Sync + 'static) -> Self {
         Self { watch: Some(Box::new(watch)), ..self }
+    }
+
+    /// `ask` has every agent say whether it is there.
+    pub fn asking(self, ask: impl Fn() -> Asked + Send + Sync + 'static) -> Self {
+        Self { ask_agents: Some(Box::new(ask)), ..self }
+    }
+
+    /// Nobody answers where nobody can be asked.
+    pub(super) async fn ask_agents(&self) -> Result<Vec<AgentHealth>, OperationError> {
+        match &self.ask_agents {
+            Some(ask) => ask().await,
+            None => Ok(Vec::new()),
+        }
     }
 
     pub async fn bus(&self) -> Result<&Bus, OperationError> {

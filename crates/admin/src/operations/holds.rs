@@ -48,7 +48,7 @@ impl HoldOn {
             }
             Self::Agent(name) => {
                 let named = configured.routes.agents().map(str::to_owned);
-                known("agent", name, named.chain(configured.agents.iter().cloned()))?;
+                known("agent", name, named.chain(configured.agents.keys().cloned()))?;
                 HoldSubject::Agent(name.clone())
             }
             Self::Route(name) => {

@@ -7,6 +7,7 @@
 mod access;
 mod acting;
 mod active;
+mod agents;
 mod audit;
 mod backlog;
 mod call;
@@ -17,15 +18,18 @@ mod dead_letters;
 mod deps;
 mod error;
 mod holds;
+mod listing;
 mod messages;
 mod metrics;
 mod modes;
 mod pairing;
 mod person;
 mod plugins;
+mod queue;
 mod redaction;
 mod replays;
 mod retention;
+mod routes;
 mod spoken;
 mod status;
 pub mod table;
@@ -48,6 +52,9 @@ pub use self::{
     },
     acting::{Acting, perform},
     active::{ActivateUser, DeactivateUser, WhoseActivity},
+    agents::{
+        AskAgents, AskedAgents, ListAgents, ListedAgent, ListedAgents, ShowAgent, ShownAgent, WhichAgent, WhichAgents,
+    },
     audit::{ListActs, ListedActs, WhichActs},
     backlog::{
         AnswerBacklog, ApplyBacklog, CatchUpBacklog, Fate, LetGo, LetGoBacklog, PlannedBacklog, PreviewBacklog,
@@ -63,6 +70,10 @@ pub use self::{
     deps::{Configured, Deps, Running},
     error::{Code, OperationError},
     holds::{AddHold, HoldOn, ListHolds, ListedHolds, NewHold, ReleaseHolds, ReleasedHolds, WhichHolds, WhichReleased},
+    listing::{
+        ListAllConversations, ListMessages, ListedConversations, ListedMessages, ShowConversation, ShownConversation,
+        WhichConversation, WhichConversations, WhichMessages,
+    },
     messages::{CancelMessage, ExplainMessage, ShowMessage, WhichCancelled, WhichExplained, WhichShown},
     metrics::{Numbers, ShowMetrics, WhichMetrics},
     modes::{
@@ -75,11 +86,17 @@ pub use self::{
         DisablePlugin, EnablePlugin, ListPluginChanges, LoadPlugin, OrderedPlugin, RestartPlugin, StartPlugin,
         StopPlugin, UnloadPlugin, WhichPlugin, WhichPluginChanges,
     },
+    queue::{
+        FlushQueue, ListQueue, ListedQueue, QueueStats, ShowQueueStats, WhichFlushed, WhichQueue, WhichQueueStats,
+    },
     redaction::without_texts,
     replays::{
         ApplyReplay, PlanReplay, PlannedReplay, PreviewReplay, ReplayNow, ReplayedNow, WhichApplied, WhichReplayed,
     },
     retention::{PlanRetention, RemovedNow, RunRetention, ShowRetention, WhichRemoved, WhichRetention},
+    routes::{
+        ExplainRoute, ListRoutes, ListedRoute, ListedRoutes, PassedOver, RouteExplained, WhichRouted, WhichRoutes,
+    },
     spoken::{Moment, Span, age, duration},
     status::{ShowStatus, WhichStatus, Whole},
     targets::{ClearTargets, ListTargets, WhichCleared, WhichTargets},
@@ -146,7 +163,7 @@ impl Facts {
 }
 
 /// What an operation would do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Foreseen {
     /// In a sentence.
     pub would: String,

@@ -127,7 +127,7 @@ fn has_agent(deps: &Deps, of: &ModeSubject) -> Result<(), OperationError> {
         ModeSubject::Route(name) => deps.configured.routes.agent_of(name),
         ModeSubject::Everything | ModeSubject::Plugin(_) => DEFAULT_AGENT,
     };
-    if deps.configured.agents.contains(agent) {
+    if deps.configured.agents.contains_key(agent) {
         return Ok(());
     }
     Err(OperationError::new(Code::Usage, format!("there is no agent '{agent}': messages would only wait"))

@@ -13,7 +13,7 @@ use broca_core::{
 };
 use broca_store::AccessRule;
 
-use super::{letters::short, send::duration};
+use super::{letters::short, moment::relative, send::duration};
 use crate::{
     app::App,
     failure::Failure,
@@ -150,13 +150,13 @@ where
 }
 
 fn line(rule: &AccessRule) -> [String; 8] {
-    let until = rule.removed_at.or(rule.expires_at).map_or_else(|| "taken back".to_owned(), rfc3339);
+    let until = rule.removed_at.or(rule.expires_at).map_or_else(|| "taken back".to_owned(), relative);
     [
         rule.id.to_string(),
         rule.kind.to_string(),
         rule.who.to_string(),
         rule.instance.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string),
-        rfc3339(rule.created_at),
+        relative(rule.created_at),
         until,
         rule.actor.clone(),
         short(rule.reason.as_deref().unwrap_or_default(), 60),

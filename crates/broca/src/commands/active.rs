@@ -15,11 +15,25 @@ pub(crate) struct Args {
     reason: Option<String>,
 }
 
-pub(crate) async fn set<O>(app: &App, deps: &Deps, Args { who, reason }: &Args) -> Result<(), Failure>
+impl Args {
+    pub(super) fn of(who: &str, reason: Option<&str>) -> Self {
+        Self { who: who.to_owned(), reason: reason.map(str::to_owned) }
+    }
+}
+
+/// Does it, without a word.
+pub(super) async fn switch<O>(app: &App, deps: &Deps, Args { who, reason }: &Args) -> Result<Activation, Failure>
 where
     O: Operation<Request = WhoseActivity, Answer = Activation>,
 {
-    let done = app.operate::<O>(deps, &WhoseActivity { who: who.clone(), reason: reason.clone() }).await?;
+    app.operate::<O>(deps, &WhoseActivity { who: who.clone(), reason: reason.clone() }).await
+}
+
+pub(crate) async fn set<O>(app: &App, deps: &Deps, args: &Args) -> Result<(), Failure>
+where
+    O: Operation<Request = WhoseActivity, Answer = Activation>,
+{
+    let done = switch::<O>(app, deps, args).await?;
     app.output.result(&done, || {
         let what = if done.is_active { "active" } else { "deactivated" };
         let already = if done.changed { "" } else { " already" };

@@ -1,14 +1,18 @@
 //! `broca audit`: what operators did.
 
 use broca_admin::operations::{ListActs, WhichActs};
-use broca_core::{ActId, format::rfc3339};
+use broca_core::ActId;
 use broca_store::{Act, ActOutcome, Via};
 
 use super::{
     letters::short,
-    moment::{Moment, moment},
+    moment::{Moment, moment, relative},
 };
-use crate::{app::App, failure::Failure, output::table};
+use crate::{
+    app::App,
+    failure::Failure,
+    output::{more, state, table},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -68,11 +72,7 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
             return "nothing was done".to_owned();
         }
         let header = ["when", "who", "what", "outcome", "about", "why"];
-        let mut text = table(header, acts.items.iter().map(line));
-        if let Some(cursor) = &acts.next_cursor {
-            text.push_str(&format!("\nthere are more: --cursor {cursor}"));
-        }
-        text
+        more(table(header, acts.items.iter().map(line)), acts.next_cursor.as_ref())
     })
 }
 
@@ -83,6 +83,6 @@ fn line(act: &Act) -> [String; 6] {
         [one, others @ ..] => format!("{one} and {} more", others.len()),
     };
     let why = act.error.as_ref().or(act.reason.as_ref()).map(|why| short(why, 60)).unwrap_or_default();
-    let outcome = act.outcome.as_str().to_owned();
-    [rfc3339(act.at), act.actor.clone(), act.operation.clone(), outcome, about, why]
+    let outcome = state(act.outcome.as_str());
+    [relative(act.at), act.actor.clone(), act.operation.clone(), outcome, about, why]
 }

@@ -53,7 +53,7 @@ enum Command {
 /// Whatever is given must hold.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Which")]
-struct Which {
+pub(super) struct Which {
     /// The platform, e.g. telegram
     #[arg(long)]
     platform: Option<String>,
@@ -116,7 +116,7 @@ struct ApplyArgs {
 }
 
 impl Which {
-    fn waiting(&self) -> WhichWaiting {
+    pub(super) fn waiting(&self) -> WhichWaiting {
         let Self { platform, instance, agent, route, user, conversation, older_than } = self;
         WhichWaiting {
             instance: instance.clone(),
@@ -158,7 +158,7 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
             app.operate::<SkipBacklog>(&deps, &request).await?
         }
     };
-    app.output.result(&planned, || plan_text(&planned.draft, planned.plan))
+    app.output.result(&planned, || plan_text(app, &planned.draft, planned.plan))
 }
 
 async fn preview(app: &App, deps: &Deps, request: WhichFate) -> Result<PlannedBacklog, Failure> {
@@ -223,7 +223,7 @@ fn text(backlog: &Backlog) -> String {
     format!("{all}\n\n{}", table(header, backlog.groups.iter().map(row)))
 }
 
-fn plan_text(draft: &Draft, plan: Option<PlanId>) -> String {
+fn plan_text(app: &App, draft: &Draft, plan: Option<PlanId>) -> String {
     if draft.is_empty() {
         return "nothing waits that nobody has begun".to_owned();
     }
@@ -252,7 +252,10 @@ fn plan_text(draft: &Draft, plan: Option<PlanId>) -> String {
         lines.push("there is more: apply this, and make another plan".to_owned());
     }
     lines.extend(draft.warnings.iter().map(|warning| format!("warning: {warning}")));
-    lines.extend(plan.map(|plan| format!("\nplan {plan}, good for 24 hours: broca backlog apply {plan}")));
+    lines.extend(plan.map(|plan| {
+        let apply = app.command(&format!("backlog apply {plan}"));
+        format!("\nplan {plan}, good for 24 hours: {apply}")
+    }));
     lines.join("\n")
 }
 

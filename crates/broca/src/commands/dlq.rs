@@ -9,18 +9,19 @@ use broca_admin::{
         WhichResolved,
     },
 };
-use broca_core::{MessageId, Timestamp};
-use broca_store::{Letter, LetterCursor};
+use broca_core::MessageId;
+use broca_store::{Letter, PageCursor};
 
 use super::{
-    letters::{LetterArgs, age, short},
+    letters::{LetterArgs, short},
+    moment::relative,
     send::duration,
     timeline,
 };
 use crate::{
     app::App,
     failure::{Code, Failure},
-    output::table,
+    output::{more, table},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -49,7 +50,7 @@ pub(crate) struct ListArgs {
     limit: u32,
     /// The next_cursor of the page before
     #[arg(long)]
-    cursor: Option<LetterCursor>,
+    cursor: Option<PageCursor>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -100,13 +101,11 @@ async fn list(app: &App, args: &ListArgs) -> Result<(), Failure> {
         limit: Some(args.limit),
         cursor: args.cursor.map(|cursor| cursor.to_string()),
     };
-    let deps = app.deps().await?;
-    let page = app.operate::<ListLetters>(&deps, &request).await?;
-    let now = deps.store.now().await?;
-    app.output.result(&page, || rows(&page, now))
+    let page = app.operate::<ListLetters>(&app.deps().await?, &request).await?;
+    app.output.result(&page, || rows(&page))
 }
 
-fn rows(page: &Page, now: Timestamp) -> String {
+fn rows(page: &Page) -> String {
     if page.items.is_empty() {
         return "no dead letters".to_owned();
     }
@@ -114,7 +113,7 @@ fn rows(page: &Page, now: Timestamp) -> String {
         [
             letter.message_id.to_string(),
             letter.stage.to_string(),
-            age(now.since(letter.failed_at.unwrap_or(now)).as_secs()),
+            letter.failed_at.map(relative).unwrap_or_default(),
             format!("{} on {}", letter.platform_user_id, letter.instance),
             letter.class.clone().unwrap_or_else(|| letter.state.clone()),
             letter.attempts.to_string(),
@@ -123,11 +122,7 @@ fn rows(page: &Page, now: Timestamp) -> String {
         ]
     };
     let header = ["message", "stage", "failed", "who", "class", "attempts", "reason", ""];
-    let mut text = table(header, page.items.iter().map(row));
-    if let Some(cursor) = &page.next_cursor {
-        text.push_str(&format!("\nthere are more: --cursor {cursor}"));
-    }
-    text
+    more(table(header, page.items.iter().map(row)), page.next_cursor.as_ref())
 }
 
 async fn show(app: &App, args: &ShowArgs) -> Result<(), Failure> {

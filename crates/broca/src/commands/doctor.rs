@@ -1,16 +1,23 @@
 //! `broca doctor`: looks at everything that a deployment rests on, says what is wrong and what to do about it.
 
+mod certificates;
 mod local;
 
 use std::time::Duration;
 
 use broca_admin::doctor::{self, Finding, Fix, Verdict, worst};
 use broca_bus::{Bus, Topology};
+use broca_plugin::{Plugin, PluginError};
 use broca_store::{AuditLimits, Store};
 use serde::Serialize;
 
 use super::nats::{apply_options, apply_when_able};
-use crate::{agents, app::App, failure::Failure, output::pairs};
+use crate::{
+    agents,
+    app::App,
+    failure::Failure,
+    output::{pairs, state},
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 nothing is broken, 1 something is (with --strict: or deserves a look).")]
@@ -63,6 +70,7 @@ impl Patient<'_> {
         let settings = &self.app.config.settings;
         let mut findings = vec![local::disk(&settings.data_dir)];
         findings.extend(local::authorities(settings.nats.tls_ca.as_deref()));
+        findings.extend(certificates::presented(&certificates::doors(self.app)).await);
         match &self.store {
             Err(failure) => findings.push(away("database", failure)),
             Ok(store) => {
@@ -81,7 +89,7 @@ impl Patient<'_> {
             Ok(bus) => findings.extend(doctor::broker(bus, &Topology::embedded()?, &apply_options(self.app)).await),
         }
         findings.extend(agents(self.app).await);
-        findings.extend(plugins(self.app));
+        findings.extend(plugins(self.app).await);
         Ok(findings)
     }
 
@@ -152,23 +160,43 @@ async fn agents(app: &App) -> Vec<Finding> {
     missing.chain(asked).collect()
 }
 
-/// Whether each enabled instance could be started.
-fn plugins(app: &App) -> Vec<Finding> {
+/// Whether each enabled instance could be started, and whether its platform takes its credentials.
+async fn plugins(app: &App) -> Vec<Finding> {
     let instances = app.enabled_instances();
     if instances.is_empty() {
         return vec![Finding::warning("plugins", "none is enabled", "add [plugins.<instance>] to broca.toml")];
     }
-    let findings = instances.iter().map(|instance| {
+    let findings = instances.iter().map(async |instance| {
         let subject = format!("plugin {instance}");
         match app.plugin(instance) {
-            Ok(plugin) => {
-                let manifest = plugin.manifest();
-                Finding::ok(subject, format!("{} {}, its settings fit", manifest.name, manifest.version))
-            }
+            Ok(plugin) => credentials(subject, plugin.as_ref()).await,
             Err(failure) => away(&subject, &failure),
         }
     });
-    findings.collect()
+    futures::future::join_all(findings).await
+}
+
+/// How long a platform may take to answer.
+const PLATFORM_PATIENCE: Duration = Duration::from_secs(10);
+
+async fn credentials(subject: String, plugin: &dyn Plugin) -> Finding {
+    let manifest = plugin.manifest();
+    let fits = format!("{} {}, its settings fit", manifest.name, manifest.version);
+    let late = || Err(PluginError::Platform(format!("no word from it within {PLATFORM_PATIENCE:?}")));
+    match tokio::time::timeout(PLATFORM_PATIENCE, plugin.check()).await.unwrap_or_else(|_| late()) {
+        Ok(None) => Finding::ok(subject, format!("{fits}; its credentials were not tried")),
+        Ok(Some(whose)) => Finding::ok(subject, format!("{fits}; {whose}")),
+        // Its own process may have a variable or a file that is not here.
+        Err(PluginError::Settings(what)) => Finding::warning(
+            subject,
+            format!("{fits}, and its credentials could not be tried here: {what}"),
+            "run the doctor where the plugin runs, with the same environment",
+        ),
+        Err(PluginError::Credentials(what)) => Finding::failed(subject, what, "give it new ones: nobody is answered"),
+        Err(PluginError::Platform(what)) => {
+            Finding::failed(subject, what, "is the platform away, or its address wrong? answers wait meanwhile")
+        }
+    }
 }
 
 fn text(report: &Report) -> String {
@@ -182,7 +210,7 @@ fn text(report: &Report) -> String {
                 Verdict::Failed => "FAILED",
             };
             let help = finding.advice.as_ref().map(|advice| format!("; help: {advice}")).unwrap_or_default();
-            [mark.to_owned(), finding.subject.clone(), format!("{}{help}", finding.detail)]
+            [state(mark), finding.subject.clone(), format!("{}{help}", finding.detail)]
         })
         .collect();
     let fixed = report.fixed.iter().map(|what| format!("fixed: {what}\n")).collect::<String>();

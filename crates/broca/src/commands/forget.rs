@@ -63,12 +63,12 @@ pub(crate) async fn run(app: &App, store: &Store, args: &Args) -> Result<(), Fai
         // Only who has the id can ask again.
         let forgotten = store.forgotten(user).await?.ok_or_else(|| nobody(&args.who))?;
         let report = Report { user, found: None, forgotten: Some(forgotten) };
-        return app.output.result(&report, || text(&report));
+        return app.output.result(&report, || text(&report, app.context.as_ref()));
     }
     let found = store.forget_look(user).await?;
     if !args.yes {
         let report = Report { user, found: Some(found), forgotten: None };
-        return app.output.result(&report, || text(&report));
+        return app.output.result(&report, || text(&report, app.context.as_ref()));
     }
     let wish = Forget {
         user,
@@ -87,7 +87,7 @@ pub(crate) async fn run(app: &App, store: &Store, args: &Args) -> Result<(), Fai
         data.conversations.iter().filter(|conversation| conversation.own).map(|conversation| conversation.id).collect();
     let forgotten = forget::remove(store, &bus, &wish, &own).await?;
     let report = Report { user, found: Some(found), forgotten: Some(forgotten) };
-    app.output.result(&report, || text(&report))
+    app.output.result(&report, || text(&report, app.context.as_ref()))
 }
 
 /// What could not be deleted stays on the record, and so does what others are in.
@@ -126,15 +126,15 @@ impl From<ForgetError> for Failure {
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, context: Option<&String>) -> String {
     match (&report.found, &report.forgotten) {
         (_, Some(forgotten)) => done(report.user, forgotten),
-        (Some(found), None) => plan(report.user, found),
+        (Some(found), None) => plan(report.user, found, context),
         (None, None) => String::new(),
     }
 }
 
-fn plan(user: UserId, data: &PersonData) -> String {
+fn plan(user: UserId, data: &PersonData, context: Option<&String>) -> String {
     let shared = data.conversations.iter().filter(|conversation| !conversation.own).count();
     let mut lines = vec![
         format!("user {user} has"),
@@ -154,7 +154,8 @@ fn plan(user: UserId, data: &PersonData) -> String {
         format!("  {} conversations, {shared} of them with others, where only theirs goes", data.conversations.len()),
     ];
     lines.extend(data.agent_conversations.iter().map(agent_line));
-    lines.push("nothing was deleted; --yes does it".to_owned());
+    let place = context.map(|name| format!(" in context {name}")).unwrap_or_default();
+    lines.push(format!("nothing was deleted{place}; --yes does it"));
     lines.join("\n")
 }
 

@@ -9,11 +9,11 @@ use broca_admin::{
 use broca_core::{ConversationId, HoldId, Instance, format::rfc3339};
 use broca_store::{Hold, HoldState};
 
-use super::{letters::short, send::duration};
+use super::{letters::short, moment::relative, send::duration};
 use crate::{
     app::App,
     failure::Failure,
-    output::{paged, table},
+    output::{paged, state, table},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -134,9 +134,9 @@ fn line(hold: &Hold) -> [String; 8] {
     [
         hold.id.to_string(),
         hold.subject.to_string(),
-        hold.state.to_string(),
-        rfc3339(hold.created_at),
-        until.map_or_else(|| "released".to_owned(), rfc3339),
+        state(&hold.state.to_string()),
+        relative(hold.created_at),
+        until.map_or_else(|| "released".to_owned(), relative),
         hold.messages.to_string(),
         hold.actor.clone(),
         short(&hold.reason, 60),

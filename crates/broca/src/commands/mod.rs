@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 mod active;
+pub(crate) mod agents;
 pub(crate) mod api;
 pub(crate) mod audit;
 pub(crate) mod backlog;
@@ -10,6 +11,8 @@ pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod check;
 pub(crate) mod config;
+pub(crate) mod context;
+pub(crate) mod conversations;
 pub(crate) mod demo;
 pub(crate) mod describe;
 pub(crate) mod dlq;
@@ -31,9 +34,11 @@ pub(crate) mod nats;
 pub(crate) mod pairing;
 mod person;
 pub(crate) mod plugin;
+pub(crate) mod queue;
 pub(crate) mod rehearse;
 pub(crate) mod replay;
 pub(crate) mod retention;
+pub(crate) mod routes;
 pub(crate) mod send;
 pub(crate) mod shell;
 pub(crate) mod status;

@@ -77,18 +77,25 @@ struct OfArgs {
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     let deps = app.deps().await?;
-    let changed = match command {
+    match command {
         Command::Show => {
             let shown = app.operate::<ShowModes>(&deps, &WhichModes {}).await?;
-            return app.output.result(&shown, || text(&shown));
+            app.output.result(&shown, || text(&shown))
         }
         Command::History => {
             let changes = app.operate::<ListModeChanges>(&deps, &WhichModeChanges::default()).await?;
-            return told(app, &changes);
+            told(app, &changes)
         }
-        Command::Set(args) => app.operate::<SetMode>(&deps, &args.request()).await?,
-        Command::Clear(args) => app.operate::<ClearMode>(&deps, &args.request()).await?,
-    };
+        Command::Set(args) => changed(app, app.operate::<SetMode>(&deps, &args.request()).await?),
+        Command::Clear(args) => changed(app, app.operate::<ClearMode>(&deps, &args.request()).await?),
+    }
+}
+
+pub(crate) async fn set(app: &App, args: &SetArgs) -> Result<(), Failure> {
+    changed(app, app.operate::<SetMode>(&app.deps().await?, &args.request()).await?)
+}
+
+fn changed(app: &App, changed: ModeChanged) -> Result<(), Failure> {
     let ModeChanged { revision, processes, others } = changed;
     match revision {
         Some(revision) => said(app, &InForce { revision, processes, others }),
@@ -97,6 +104,10 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
 }
 
 impl SetArgs {
+    pub(crate) fn everything(mode: Mode) -> Self {
+        Self { mode, of: OfArgs { plugin: None, route: None }, life: None, reason: None }
+    }
+
     fn request(&self) -> NewMode {
         let OfArgs { plugin, route } = &self.of;
         let (plugin, route, reason) = (plugin.clone(), route.clone(), self.reason.clone());

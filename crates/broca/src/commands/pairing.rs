@@ -3,9 +3,9 @@
 use broca_admin::operations::{
     ApprovePairing, Deps, ListPairings, RevokePairing, WhichApproved, WhichCode, WhichPairings,
 };
-use broca_core::format::rfc3339;
 use broca_store::Pairing;
 
+use super::moment::relative;
 use crate::{
     app::App,
     failure::{Code, Failure},
@@ -81,8 +81,8 @@ fn line(pairing: &Pairing) -> [String; 7] {
         format!("{:?}", pairing.state).to_lowercase(),
         person(pairing),
         pairing.instance.to_string(),
-        rfc3339(pairing.created_at),
-        rfc3339(pairing.approved_at.or(pairing.revoked_at).unwrap_or(pairing.expires_at)),
+        relative(pairing.created_at),
+        relative(pairing.approved_at.or(pairing.revoked_at).unwrap_or(pairing.expires_at)),
         pairing.message_id.to_string(),
     ]
 }

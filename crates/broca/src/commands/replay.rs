@@ -78,11 +78,11 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     }
     if args.dry_run {
         let draft = app.operate::<PreviewReplay>(&deps, &which).await?;
-        return app.output.result(&draft, || text(&draft));
+        return app.output.result(&draft, || text(app, &draft));
     }
     if args.plan {
         let planned = app.operate::<PlanReplay>(&deps, &which).await?;
-        app.output.result(&planned, || text(&planned))?;
+        app.output.result(&planned, || text(app, &planned))?;
         return if planned.draft.left_out.is_empty() { Ok(()) } else { Err(Failure::said(Code::Partial as u8)) };
     }
     let (deps, bar) = watched(deps, which.ids.len());
@@ -169,7 +169,7 @@ fn tell(app: &App, done: &ReplayedNow) -> Result<(), Failure> {
     if report.skipped.is_empty() && left_out.is_empty() { Ok(()) } else { Err(Failure::said(Code::Partial as u8)) }
 }
 
-fn text(PlannedReplay { plan, draft }: &PlannedReplay) -> String {
+fn text(app: &App, PlannedReplay { plan, draft }: &PlannedReplay) -> String {
     let summary = &draft.summary;
     if draft.items.is_empty() && draft.left_out.is_empty() {
         return "nothing to replay".to_owned();
@@ -195,7 +195,10 @@ fn text(PlannedReplay { plan, draft }: &PlannedReplay) -> String {
         lines.push(format!("… and {} more; --json has all of them", draft.items.len() - SHOWN));
     }
     lines.extend(draft.left_out.iter().map(|skipped| format!("not {}: {}", skipped.message_id, skipped.reason)));
-    lines.extend(plan.map(|plan| format!("\nplan {plan}, good for 24 hours: broca replay --apply {plan}")));
+    lines.extend(plan.map(|plan| {
+        let apply = app.command(&format!("replay --apply {plan}"));
+        format!("\nplan {plan}, good for 24 hours: {apply}")
+    }));
     lines.join("\n")
 }
 

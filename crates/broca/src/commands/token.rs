@@ -6,10 +6,10 @@ use broca_admin::operations::{
     Span,
     tokens::{AddToken, ListTokens, RevokeToken, WantedToken, WhichRevoked, WhichTokens},
 };
-use broca_core::{format::rfc3339, rights::Access};
+use broca_core::rights::Access;
 use broca_store::ApiToken;
 
-use super::send::duration;
+use super::{moment::relative, send::duration};
 use crate::{app::App, failure::Failure, output::table};
 
 #[derive(Debug, clap::Subcommand)]
@@ -87,17 +87,17 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
 
 fn line(token: &ApiToken) -> [String; 7] {
     let until = match (token.revoked_at, token.expires_at) {
-        (Some(at), _) => format!("revoked {}", rfc3339(at)),
-        (None, Some(at)) => rfc3339(at),
+        (Some(at), _) => format!("revoked {}", relative(at)),
+        (None, Some(at)) => relative(at),
         (None, None) => "revoked".to_owned(),
     };
     [
         token.name.clone(),
         token.access.to_string(),
         if token.contents { "yes" } else { "no" }.to_owned(),
-        rfc3339(token.created_at),
+        relative(token.created_at),
         token.created_by.clone(),
         until,
-        token.last_used_at.map_or_else(|| "never".to_owned(), rfc3339),
+        token.last_used_at.map_or_else(|| "never".to_owned(), relative),
     ]
 }

@@ -10,6 +10,7 @@ use std::{
 
 use broca_bus::Bus;
 use broca_core::{Instance, metric::Role, route::Mode};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::nats::{apply_options, apply_when_able};
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     failure::{Code, Failure},
     manager::{PluginSpec, Plugins},
     monitoring::{Monitor, child_address},
+    reload::{self, Reloaded},
     run_file::{NatsAddress, ProcessEntry, RunFile},
     supervisor::{ChildSpec, Group, Lines, Output},
     wiring::sqlite_url,
@@ -62,6 +64,7 @@ struct Running {
     nats: Option<Group>,
     workers: Option<Group>,
     plugins: Option<Plugins>,
+    bus: Option<Bus>,
 }
 
 impl Running {
@@ -128,9 +131,9 @@ async fn start(app: &App, data_dir: &Path, monitor: &Monitor, running: &mut Runn
         None => sqlite_url(data_dir)?,
     };
     let bus = prepare(app, &address, &database_url).await?;
+    running.bus = Some(bus.clone());
 
-    let mut env = children_env(app, data_dir, &address, &database_url);
-    env.extend(monitor.address.map(|own| ("BROCA_METRICS__LISTEN".to_owned(), child_address(own).to_string())));
+    let env = whole_env(app, data_dir, monitor, &address, &database_url);
     running.workers = Some(Group::start(workers(app, &env)?, lines));
     let plugin_grace = grace(app, settings.delivery.drain_ms);
     let specs = plugins(app, data_dir, &env)?;
@@ -145,11 +148,45 @@ async fn start(app: &App, data_dir: &Path, monitor: &Monitor, running: &mut Runn
         database_url,
         metrics: monitor.address,
         processes: running.processes(),
+        reloaded: None,
     };
     file.write(data_dir)?;
     monitor.children_are(&file.processes);
     say_ready(app, &file, broker.as_ref(), &asked, &wanted)?;
     Ok(file)
+}
+
+fn whole_env(
+    app: &App,
+    data_dir: &Path,
+    monitor: &Monitor,
+    address: &NatsAddress,
+    database_url: &str,
+) -> Vec<(String, String)> {
+    let mut env = children_env(app, data_dir, address, database_url);
+    env.extend(monitor.address.map(|own| ("BROCA_METRICS__LISTEN".to_owned(), child_address(own).to_string())));
+    env
+}
+
+/// Reads the settings anew, and has workers and plugins started anew with them, one after the other.
+async fn reload(
+    app: &App,
+    data_dir: &Path,
+    monitor: &Monitor,
+    running: &mut Running,
+    file: &RunFile,
+) -> Result<(), Failure> {
+    let app = reload::read_again(app)?;
+    let env = whole_env(&app, data_dir, monitor, &file.nats, &file.database_url);
+    if let Some(group) = &mut running.workers {
+        let grace = grace(&app, app.config.settings.worker.drain_ms);
+        let renewed = group.renew(workers(&app, &env)?, grace, PATIENCE, &app.shutdown.begin).await;
+        renewed.map_err(|error| Failure::new(Code::Unavailable, error.to_string()).hint("the log says why"))?;
+    }
+    let (Some(plugins), Some(bus)) = (&running.plugins, &running.bus) else { return Ok(()) };
+    let wanted = plugins.wanted();
+    let restarted = reload::restart_plugins(bus, &wanted);
+    app.shutdown.begin.run_until_cancelled(restarted).await.unwrap_or(Ok(()))
 }
 
 /// Keeps the run file true until the shutdown begins.
@@ -160,6 +197,7 @@ async fn watch(
     running: &mut Running,
     mut file: RunFile,
 ) -> Result<(), Failure> {
+    let mut asked = signal(SignalKind::user_defined1())?;
     loop {
         let processes = running.processes();
         if file.processes != processes {
@@ -169,6 +207,18 @@ async fn watch(
         }
         tokio::select! {
             () = running.changed() => {}
+            _ = asked.recv() => {
+                tracing::info!("reading the settings anew");
+                let problem = reload(app, data_dir, monitor, running, &file).await.err().map(|failure| reload::told(&failure));
+                match &problem {
+                    None => tracing::info!("the settings are in force"),
+                    Some(problem) => tracing::error!(problem, "the settings are not in force everywhere"),
+                }
+                let number = file.reloaded.map_or(1, |before| before.number + 1);
+                file.reloaded = Some(Reloaded { number, problem });
+                file.processes = running.processes();
+                file.write(data_dir)?;
+            }
             () = app.shutdown.begin.cancelled() => return Ok(()),
         }
     }

@@ -7,14 +7,14 @@ use broca_admin::{
     },
     users::{Conversations, Page, Shown},
 };
-use broca_core::{Timestamp, UserId, format::rfc3339};
+use broca_core::{UserId, format::rfc3339};
 use broca_store::{User, UserConversation};
 
-use super::{active, forget, letters::age, person};
+use super::{active, forget, moment::relative, person};
 use crate::{
     app::App,
     failure::{Code, Failure},
-    output::table,
+    output::{more, table},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -23,7 +23,7 @@ pub(crate) enum Command {
     List(ListArgs),
     /// One of them, with their accounts and how much they wrote
     Get(WhoArgs),
-    /// Changes what we call them; what a platform calls them is its own
+    /// Changes what we call them (what a platform calls them is its own), or whether they may write
     Update(UpdateArgs),
     /// The conversations that they wrote in, the latest first
     Conversations(WhoArgs),
@@ -58,12 +58,21 @@ pub(crate) struct WhoArgs {
     who: String,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Activity {
+    Active,
+    Inactive,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct UpdateArgs {
     /// Our id of the person, or PLATFORM/ID
     who: String,
+    /// active or inactive; the same as `activate` and `deactivate`
+    #[arg(value_enum, required_unless_present = "display_name")]
+    state: Option<Activity>,
     #[arg(long, value_name = "NAME")]
-    display_name: String,
+    display_name: Option<String>,
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -77,11 +86,7 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
             let shown = app.operate::<ShowUser>(&deps, &WhichPerson { who: who.clone() }).await?;
             app.output.result(&shown, || text(&shown))
         }
-        Command::Update(UpdateArgs { who, display_name, reason }) => {
-            let (who, display_name, reason) = (who.clone(), display_name.clone(), reason.clone());
-            let shown = app.operate::<UpdateUser>(&deps, &Renaming { who, display_name, reason }).await?;
-            app.output.result(&shown, || text(&shown))
-        }
+        Command::Update(args) => update(app, &deps, args).await,
         Command::Conversations(WhoArgs { who }) => {
             let found = app.operate::<ListConversations>(&deps, &WhichPerson { who: who.clone() }).await?;
             app.output.result(&found, || conversation_rows(&found))
@@ -93,15 +98,30 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     }
 }
 
+async fn update(app: &App, deps: &Deps, args: &UpdateArgs) -> Result<(), Failure> {
+    let UpdateArgs { who, state, display_name, reason } = args;
+    let of = active::Args::of(who, reason.as_deref());
+    match state {
+        Some(Activity::Active) => drop(active::switch::<ActivateUser>(app, deps, &of).await?),
+        Some(Activity::Inactive) => drop(active::switch::<DeactivateUser>(app, deps, &of).await?),
+        None => {}
+    }
+    if let Some(display_name) = display_name.clone() {
+        let request = Renaming { who: who.clone(), display_name, reason: reason.clone() };
+        app.operate::<UpdateUser>(deps, &request).await?;
+    }
+    let shown = app.operate::<ShowUser>(deps, &WhichPerson { who: who.clone() }).await?;
+    app.output.result(&shown, || text(&shown))
+}
+
 async fn list(app: &App, deps: &Deps, args: &ListArgs) -> Result<(), Failure> {
     let ListArgs { platform, name, limit, cursor } = args;
     let request = WhichPeople { platform: platform.clone(), name: name.clone(), limit: Some(*limit), cursor: *cursor };
     let page = app.operate::<ListUsers>(deps, &request).await?;
-    let now = deps.store.now().await?;
-    app.output.result(&page, || rows(&page, now))
+    app.output.result(&page, || rows(&page))
 }
 
-fn rows(page: &Page, now: Timestamp) -> String {
+fn rows(page: &Page) -> String {
     if page.items.is_empty() {
         return "nobody".to_owned();
     }
@@ -110,14 +130,11 @@ fn rows(page: &Page, now: Timestamp) -> String {
             user.id.to_string(),
             user.display_name.clone().unwrap_or_default(),
             accounts(user),
-            user.last_active.map(|at| age(now.since(at).as_secs())).unwrap_or_default(),
+            user.last_active.map(relative).unwrap_or_default(),
         ]
     };
-    let mut text = table(["user", "name", "accounts", "last wrote"], page.items.iter().map(row));
-    if let Some(cursor) = &page.next_cursor {
-        text.push_str(&format!("\nthere are more: --cursor {cursor}"));
-    }
-    text
+    let rows = page.items.iter().map(row);
+    more(table(["user", "name", "accounts", "last wrote"], rows), page.next_cursor.as_ref())
 }
 
 fn accounts(user: &User) -> String {
@@ -134,6 +151,7 @@ fn text(Shown { user, messages, conversations }: &Shown) -> String {
     let mut lines = vec![
         format!("user           {}", user.id),
         format!("name           {}", user.display_name.as_deref().unwrap_or("-")),
+        format!("may write      {}", if user.is_active { "yes" } else { "no: deactivated" }),
         format!("since          {}", rfc3339(user.created_at)),
     ];
     for profile in &user.profiles {
@@ -160,7 +178,7 @@ fn conversation_rows(found: &Conversations) -> String {
             conversation.messages.to_string(),
             conversation.answers.to_string(),
             conversation.pending.to_string(),
-            rfc3339(conversation.last_message_at),
+            relative(conversation.last_message_at),
             conversation.agent_conversation.clone().unwrap_or_default(),
         ]
     };

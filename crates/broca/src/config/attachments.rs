@@ -4,7 +4,7 @@ use broca_core::AttachmentPolicy;
 use serde::{Deserialize, Serialize};
 
 /// Whatever is not set is as `[attachments]` says.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct OwnAttachments {
     enabled: Option<bool>,

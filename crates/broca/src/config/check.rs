@@ -1,13 +1,8 @@
 //! Whether the settings make sense together. Everything that is wrong is said at once.
 
-use broca_core::{
-    access::Policy,
-    attachment::{IMAGE_TYPES, MAX_FILES},
-    burst::Coalesce,
-    route::Mode,
-};
+use broca_core::{access::Policy, attachment::IMAGE_TYPES, route::Mode};
 
-use super::{AgentKind, AgentSettings, Loaded};
+use super::{AgentKind, AgentSettings, Loaded, ranges::RANGES};
 use crate::failure::{Code, Failure};
 
 /// # Errors
@@ -45,53 +40,15 @@ impl Problems<'_> {
     }
 }
 
-const HOUR_MS: u64 = 3_600_000;
-const WEEK_S: u64 = 7 * 86_400;
-/// In days.
-const CENTURY: u64 = 36_500;
-
 fn ranges(problems: &mut Problems<'_>) {
     let settings = &problems.loaded.settings;
-    let (worker, delivery) = (&settings.worker, &settings.delivery);
-    let numbers = [
-        ("database.max_connections", u64::from(settings.database.max_connections), 1, 1_000),
-        ("worker.slots", worker.slots as u64, 1, 50_000),
-        ("worker.lease_ttl_ms", worker.lease_ttl_ms, 1_000, HOUR_MS),
-        ("worker.drain_ms", worker.drain_ms, 0, HOUR_MS),
-        ("worker.yield_after_messages", u64::from(worker.yield_after_messages), 1, 1_000_000),
-        ("worker.yield_after_ms", worker.yield_after_ms, 1, 24 * HOUR_MS),
-        ("worker.sweep_interval_ms", worker.sweep_interval_ms, 10, HOUR_MS),
-        ("worker.sweep_grace_ms", worker.sweep_grace_ms, 0, HOUR_MS),
-        ("delivery.slots", delivery.slots as u64, 1, 10_000),
-        ("delivery.timeout_ms", delivery.timeout_ms, 100, HOUR_MS),
-        ("delivery.lease_ttl_ms", delivery.lease_ttl_ms, 1_000, HOUR_MS),
-        ("delivery.sweep_interval_ms", delivery.sweep_interval_ms, 10, HOUR_MS),
-        ("delivery.drain_ms", delivery.drain_ms, 0, HOUR_MS),
-        ("limits.max_text_bytes", settings.limits.max_text_bytes as u64, 1, 512 * 1024),
-        ("limits.max_json_bytes", settings.limits.max_json_bytes as u64, 2, 256 * 1024),
-        ("audit.interval_s", settings.audit.interval_s, 0, 86_400),
-        ("audit.overdue_s", settings.audit.overdue_s, 1, 86_400),
-        ("quarantine_after", u64::from(settings.quarantine_after), 0, 1_000),
-        ("events.max_per_s", u64::from(settings.events.max_per_s), 1, 100_000),
-        ("retention.interval_s", settings.retention.interval_s, 0, 86_400),
-        ("retention.messages_days", settings.retention.messages_days, 0, CENTURY),
-        ("retention.dead_letters_days", settings.retention.dead_letters_days, 0, CENTURY),
-        ("retention.open_dead_letters_days", settings.retention.open_dead_letters_days, 0, CENTURY),
-        ("retention.events_days", settings.retention.events_days, 0, CENTURY),
-        ("retention.records_days", settings.retention.records_days, 0, CENTURY),
-        ("retention.audit_days", settings.retention.audit_days, 0, CENTURY),
-        ("retention.dedupe_days", settings.retention.dedupe_days, 0, CENTURY),
-        ("up.workers", settings.up.workers as u64, 1, 64),
-        ("up.stop_grace_ms", settings.up.stop_grace_ms, 0, HOUR_MS),
-    ];
-    for (key, value, least, most) in numbers {
-        problems.between(key, value, least, most);
+    // A struct of plain values and maps with text keys always has a JSON form.
+    let values = serde_json::to_value(settings).unwrap_or_default();
+    for range in RANGES {
+        range.values(&values, |key, value| problems.between(key, value, range.least, range.most));
     }
-    streams(problems);
     for (name, agent) in &settings.agents {
-        problems.between(&format!("agents.{name}.turn_timeout_s"), agent.turn_timeout_s, 1, 86_400);
         stuck_after(problems, name, agent);
-        problems.between(&format!("agents.{name}.delay_ms"), agent.delay_ms, 0, HOUR_MS);
         pace(problems, name, agent);
     }
     for (key, policy) in [("retry", &settings.retry), ("delivery_retry", &settings.delivery_retry)] {
@@ -102,24 +59,11 @@ fn ranges(problems: &mut Problems<'_>) {
         if let Some(policy) = &route.notice {
             notice(problems, &format!("routes.{place}.notice"), policy);
         }
-        if let Some(failures) = route.quarantine_after {
-            problems.between(&format!("routes.{place}.quarantine_after"), u64::from(failures), 0, 1_000);
-        }
         if let Some(policy) = &route.retry {
             retry(problems, &format!("routes.{place}.retry"), policy);
         }
-        if let Some(coalesce) = &route.coalesce {
-            let key = |key: &str| format!("routes.{place}.coalesce.{key}");
-            problems.between(&key("window_ms"), coalesce.window_ms, 0, HOUR_MS);
-            let most = u64::from(Coalesce::MOST_MESSAGES);
-            problems.between(&key("max_messages"), u64::from(coalesce.max_messages), 1, most);
-            problems.between(&key("max_bytes"), coalesce.max_bytes as u64, 1, 1 << 20);
-        }
     }
 }
-
-/// What a browser-sized picture may have at most: it must fit into one request to an agent.
-const IMAGE_BYTES: u64 = 20 << 20;
 
 fn attachments(problems: &mut Problems<'_>) {
     let settings = &problems.loaded.settings;
@@ -129,51 +73,18 @@ fn attachments(problems: &mut Problems<'_>) {
         Some((format!("plugins.{instance}.attachments"), own))
     });
     for (place, policy) in std::iter::once(general).chain(own) {
-        let key = |key: &str| format!("{place}.{key}");
-        problems.between(&key("max_bytes"), policy.max_bytes, 1, IMAGE_BYTES);
-        problems.between(&key("max_images"), policy.max_images as u64, 1, MAX_FILES as u64);
-        problems.between(&key("keep_days"), policy.keep_days, 1, CENTURY);
-        problems.between(&key("bucket_mb"), policy.bucket_mb, 1, 1 << 20);
         for wrong in policy.types.iter().filter(|mime| !IMAGE_TYPES.contains(&mime.as_str())) {
-            problems.add(&key("types"), &format!("has '{wrong}'; images are {}", IMAGE_TYPES.join(", ")));
-        }
-    }
-}
-
-fn streams(problems: &mut Problems<'_>) {
-    let streams = &problems.loaded.settings.retention.streams;
-    let terabyte = 1 << 20;
-    for (key, value, least, most) in [
-        ("dlq_days", streams.dlq_days, 0, CENTURY),
-        ("dlq_mb", streams.dlq_mb, 1, terabyte),
-        ("events_hours", streams.events_hours, 0, 24 * CENTURY),
-        ("events_mb", streams.events_mb, 1, terabyte),
-        ("in_mb", streams.in_mb, 1, terabyte),
-        ("out_mb", streams.out_mb, 1, terabyte),
-    ] {
-        if let Some(value) = value {
-            problems.between(&format!("retention.streams.{key}"), value, least, most);
+            problems.add(&format!("{place}.types"), &format!("has '{wrong}'; images are {}", IMAGE_TYPES.join(", ")));
         }
     }
 }
 
 fn pace(problems: &mut Problems<'_>, name: &str, agent: &AgentSettings) {
     let key = |key: &str| format!("agents.{name}.{key}");
-    for (limit, turns) in [
-        ("max_concurrent_turns", agent.max_concurrent_turns),
-        ("endpoint_max_concurrent_turns", agent.endpoint_max_concurrent_turns),
-    ] {
-        if let Some(turns) = turns {
-            problems.between(&key(limit), u64::from(turns), 1, 100_000);
-        }
-    }
-    problems.between(&key("breaker_failures"), u64::from(agent.breaker_failures), 0, 1_000);
-    problems.between(&key("breaker_open_ms"), agent.breaker_open_ms, 1, HOUR_MS);
-    problems.between(
-        &key("breaker_open_max_ms"),
-        agent.breaker_open_max_ms,
-        agent.breaker_open_ms.max(1),
-        24 * HOUR_MS,
+    not_before(
+        problems,
+        (&key("breaker_open_max_ms"), agent.breaker_open_max_ms),
+        (&key("breaker_open_ms"), agent.breaker_open_ms),
     );
     if let (Some(own), Some(least)) =
         (agent.endpoint_max_concurrent_turns, problems.loaded.settings.endpoint_limit(agent))
@@ -185,11 +96,17 @@ fn pace(problems: &mut Problems<'_>, name: &str, agent: &AgentSettings) {
     }
 }
 
+/// A limit must leave room for what it limits.
+fn not_before(problems: &mut Problems<'_>, (key, most): (&str, u64), (of, first): (&str, u64)) {
+    if most < first {
+        problems.add(key, &format!("is {most}; use {first} or more, which is {of}"));
+    }
+}
+
 /// Silence must be found out while the turn still has time: what is overdue is cancelled and never said again by itself.
 fn stuck_after(problems: &mut Problems<'_>, name: &str, agent: &AgentSettings) {
     let Some(stuck_after) = agent.stuck_after_s else { return };
     let key = format!("agents.{name}.stuck_after_s");
-    problems.between(&key, stuck_after, 1, 86_400);
     if stuck_after >= agent.turn_timeout_s {
         let turn = agent.turn_timeout_s;
         problems.add(
@@ -215,10 +132,8 @@ fn notice(problems: &mut Problems<'_>, key: &str, policy: &broca_core::notice::N
 }
 
 fn retry(problems: &mut Problems<'_>, key: &str, policy: &broca_core::retry::RetryPolicy) {
-    problems.between(&format!("{key}.max_attempts"), u64::from(policy.max_attempts), 1, 1_000);
-    problems.between(&format!("{key}.initial_ms"), policy.initial_ms, 1, HOUR_MS);
-    problems.between(&format!("{key}.max_ms"), policy.max_ms, policy.initial_ms.max(1), 24 * HOUR_MS);
-    problems.between(&format!("{key}.max_age_s"), policy.max_age_s, 0, 52 * WEEK_S);
+    let (initial, most) = (format!("{key}.initial_ms"), format!("{key}.max_ms"));
+    not_before(problems, (&most, policy.max_ms), (&initial, policy.initial_ms));
     if !(1.0..=100.0).contains(&policy.multiplier) {
         problems.add(&format!("{key}.multiplier"), &format!("is {}; use 1 to 100", policy.multiplier));
     }
@@ -326,15 +241,6 @@ fn routes(problems: &mut Problems<'_>) {
 
 fn access(problems: &mut Problems<'_>) {
     let settings = &problems.loaded.settings;
-    let pairing = &settings.pairing;
-    let numbers = [
-        ("pairing.code_life_s", pairing.code_life_s, 60, 7 * 86_400),
-        ("pairing.max_open", u64::from(pairing.max_open), 1, 10_000),
-        ("pairing.per_day", u64::from(pairing.per_day), 1, 1_000),
-    ];
-    for (key, value, least, most) in numbers {
-        problems.between(key, value, least, most);
-    }
     let instances = settings.plugins.iter();
     let instances =
         instances.filter_map(|(name, plugin)| Some((format!("plugins.{name}.access"), plugin.access.as_ref()?)));
@@ -343,15 +249,6 @@ fn access(problems: &mut Problems<'_>) {
     let general = [("access".to_owned(), &settings.access)];
     let owned = settings.access.owner.iter().flatten().next().is_some();
     for (key, place) in general.into_iter().chain(instances).chain(routes) {
-        for (name, limit, least) in [
-            ("rate_per_minute", place.rate_per_minute, 0),
-            ("burst", place.burst, 1),
-            ("daily_cap", place.daily_cap, 0),
-        ] {
-            if let Some(limit) = limit {
-                problems.between(&format!("{key}.{name}"), u64::from(limit), least, 1_000_000);
-            }
-        }
         let own = place.owner.iter().flatten().next().is_some();
         if place.policy == Some(Policy::Owner) && !own && !owned {
             problems.add(&format!("{key}.policy"), "is owner, but nobody is: set owner, e.g. owner = [\"telegram/7\"]");

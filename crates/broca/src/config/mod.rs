@@ -6,7 +6,9 @@
 mod attachments;
 mod check;
 mod original;
+mod ranges;
 mod retention;
+mod schema;
 mod secret;
 mod settings;
 mod show;
@@ -15,7 +17,8 @@ mod sources;
 mod tests;
 
 pub(crate) use retention::{RetentionSettings, StreamSettings};
+pub(crate) use schema::schema;
 pub(crate) use secret::{Secret, Url};
 pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, PluginEntry, Settings, TraceSettings};
-pub(crate) use show::shown;
-pub(crate) use sources::{Flag, Loaded, is_setting, load};
+pub(crate) use show::{Shown, shown};
+pub(crate) use sources::{Flag, Loaded, Place, is_setting, load};

@@ -6,7 +6,7 @@ use broca_store::RetentionPolicy;
 use serde::{Deserialize, Serialize};
 
 /// How long what has ended is kept; 0 days are for ever.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RetentionSettings {
     /// How often one of the workers removes what is over for long enough; 0 is never.
@@ -27,6 +27,7 @@ pub(crate) struct RetentionSettings {
     pub(crate) audit_days: u64,
     /// How long a platform may repeat an event and is told that it is known, though the message is removed.
     pub(crate) dedupe_days: u64,
+    /// The limits of the broker's streams, where they are not those of nats/.
     pub(crate) streams: StreamSettings,
 }
 
@@ -65,17 +66,19 @@ impl RetentionSettings {
 }
 
 /// The limits of the broker's streams, where they are not those of the files under nats/. `broca nats apply` applies them.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StreamSettings {
     /// Copies of dead letters; 0 is for ever.
     pub(crate) dlq_days: Option<u64>,
+    /// Of that stream, in MiB.
     pub(crate) dlq_mb: Option<u64>,
-    /// What happened, for dashboards and plugins.
+    /// How long the stream of events keeps what happened, for dashboards and plugins.
     pub(crate) events_hours: Option<u64>,
+    /// Of that stream, in MiB.
     pub(crate) events_mb: Option<u64>,
-    /// When it is full, wakes wait in the database.
+    /// In MiB; when it is full, wakes wait in the database.
     pub(crate) in_mb: Option<u64>,
-    /// When it is full, answers do.
+    /// In MiB; when it is full, answers wait there.
     pub(crate) out_mb: Option<u64>,
 }

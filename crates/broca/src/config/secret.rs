@@ -1,7 +1,8 @@
 //! Values that are never shown: secrets, and addresses that may carry one.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -121,6 +122,29 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let tells = ["token", "secret", "password", "passwd", "api_key", "credential", "private"];
     !name.ends_with("_file") && tells.iter().any(|tell| name.contains(tell))
+}
+
+macro_rules! written_as_text {
+    ($($name:ident: $description:literal;)*) => {$(
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "format": $description})
+            }
+        }
+    )*};
+}
+
+written_as_text! {
+    Secret: "password";
+    Url: "uri";
 }
 
 fn scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

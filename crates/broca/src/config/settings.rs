@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use broca_admin::agents::AgentFacts;
 use broca_core::{
     AttachmentPolicy, Instance, Limits,
     access::AccessSettings,
@@ -13,11 +14,12 @@ use broca_core::{
 };
 use broca_pipeline::{deliver::DeliveryOptions, events::EventOptions, worker::WorkerOptions};
 use broca_store::PairingTerms;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{RetentionSettings, Secret, Url, attachments::OwnAttachments};
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Where an embedded Broca keeps everything.
@@ -53,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) delivery: DeliverySettings,
     /// Folders with a `plugin.toml`, or with such folders in them.
     #[serde(deserialize_with = "paths")]
+    #[schemars(with = "Vec<PathBuf>")]
     pub(crate) plugin_folders: Vec<PathBuf>,
     /// By instance.
     pub(crate) plugins: BTreeMap<Instance, PluginEntry>,
@@ -99,18 +102,22 @@ impl Default for Settings {
     }
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct NatsSettings {
     /// Without one, `broca up` starts a server of its own.
     pub(crate) url: Option<Url>,
     /// The nats-server binary that `broca up` starts.
     pub(crate) server: Option<PathBuf>,
+    /// With `password`; or one of `nkey` and `creds_file`.
     pub(crate) user: Option<String>,
+    /// With `user`.
     pub(crate) password: Option<Secret>,
+    /// The file that has it.
     pub(crate) password_file: Option<PathBuf>,
     /// The seed of an nkey.
     pub(crate) nkey: Option<Secret>,
+    /// The file that has it.
     pub(crate) nkey_file: Option<PathBuf>,
     /// A `.creds` file (JWT and seed).
     pub(crate) creds_file: Option<PathBuf>,
@@ -120,18 +127,20 @@ pub(crate) struct NatsSettings {
     pub(crate) api_prefix: Option<String>,
     /// PEM of the authorities to trust instead of the system's.
     pub(crate) tls_ca: Option<PathBuf>,
+    /// Only by TLS.
     pub(crate) require_tls: bool,
     /// Copies of each stream in a cluster: 1, 3 or 5; without one, streams stay as they are.
     pub(crate) replicas: Option<usize>,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DatabaseSettings {
     /// `postgres://…` or `sqlite:<path>`; without one, SQLite in the data folder.
     pub(crate) url: Option<Url>,
+    /// The file that has it.
     pub(crate) url_file: Option<PathBuf>,
-    /// Per process.
+    /// Connections, of each process.
     pub(crate) max_connections: u32,
 }
 
@@ -141,7 +150,7 @@ impl Default for DatabaseSettings {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum AgentKind {
     #[default]
@@ -150,14 +159,18 @@ pub(crate) enum AgentKind {
     Echo,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AgentSettings {
+    /// Who answers.
     pub(crate) kind: AgentKind,
     /// The Letta server, e.g. `http://localhost:8283`.
     pub(crate) endpoint: Option<String>,
+    /// Where the server wants one.
     pub(crate) api_key: Option<Secret>,
+    /// The file that has it.
     pub(crate) api_key_file: Option<PathBuf>,
+    /// The agent's id at Letta.
     pub(crate) agent_id: Option<String>,
     /// A turn that takes longer is unknown, never repeated blindly.
     pub(crate) turn_timeout_s: u64,
@@ -174,7 +187,7 @@ pub(crate) struct AgentSettings {
     pub(crate) breaker_open_ms: u64,
     /// And at most.
     pub(crate) breaker_open_max_ms: u64,
-    /// Of the echo agent.
+    /// How long the echo agent takes to answer.
     pub(crate) delay_ms: u64,
 }
 
@@ -205,6 +218,21 @@ impl AgentSettings {
         self.stuck_after_s.map_or(by_itself, Duration::from_secs)
     }
 
+    /// What anybody may know of it who may look.
+    pub(crate) fn facts(&self) -> AgentFacts {
+        let kind = match self.kind {
+            AgentKind::Letta => "letta",
+            AgentKind::Echo => "echo",
+        };
+        AgentFacts {
+            kind: kind.to_owned(),
+            endpoint: self.endpoint.clone(),
+            agent_id: self.agent_id.clone(),
+            turn_timeout_s: self.turn_timeout_s,
+            max_concurrent_turns: self.max_concurrent_turns,
+        }
+    }
+
     pub(crate) fn breaker(&self) -> BreakerPolicy {
         BreakerPolicy {
             failures: self.breaker_failures,
@@ -215,7 +243,7 @@ impl AgentSettings {
 }
 
 /// The codes that strangers get where `policy` is `pairing`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct PairingSettings {
     /// How long a code is good.
@@ -233,7 +261,7 @@ impl Default for PairingSettings {
     }
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct WorkerSettings {
     /// Conversations that one worker process works on at a time.
@@ -244,6 +272,7 @@ pub(crate) struct WorkerSettings {
     pub(crate) drain_ms: u64,
     /// After this many messages of one conversation, or this long, the others get their turn.
     pub(crate) yield_after_messages: u32,
+    /// See `yield_after_messages`.
     pub(crate) yield_after_ms: u64,
     /// How often conversations that nobody works on are searched for.
     pub(crate) sweep_interval_ms: u64,
@@ -266,7 +295,7 @@ impl Default for WorkerSettings {
     }
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DeliverySettings {
     /// Answers that one plugin process delivers at a time.
@@ -315,9 +344,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct PluginEntry {
+    /// Whether `broca up` starts it.
     pub(crate) enabled: bool,
     /// Which plugin it runs; its own name when it is not set.
     pub(crate) plugin: Option<String>,
@@ -335,7 +365,7 @@ impl Default for PluginEntry {
     }
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct UpSettings {
     /// Worker processes.
@@ -350,7 +380,7 @@ impl Default for UpSettings {
     }
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AuditSettings {
     /// How often one of the workers asks what `broca check` asks; 0 is never.
@@ -365,7 +395,7 @@ impl Default for AuditSettings {
     }
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct EventSettings {
     /// Whether it is told what happens.
@@ -383,14 +413,15 @@ impl Default for EventSettings {
     }
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MetricsSettings {
     /// Where a process shows its metrics, health and readiness.
+    #[schemars(with = "Option<String>")]
     pub(crate) listen: Option<SocketAddr>,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TraceSettings {
     /// An OpenTelemetry collector that takes OTLP over HTTP; without one, no spans are made.
@@ -405,7 +436,7 @@ impl Default for TraceSettings {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     /// For people.
@@ -415,11 +446,12 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LogSettings {
     /// error, warn, info, debug, trace, or a filter like `info,broca_pipeline=debug`.
     pub(crate) level: String,
+    /// On standard error.
     pub(crate) format: LogFormat,
 }
 

@@ -43,6 +43,23 @@ impl Provider for Flag {
     }
 }
 
+/// A deployment that is not the one of this folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    /// Its settings file.
+    pub(crate) file: Option<PathBuf>,
+    /// Where its servers are.
+    pub(crate) flags: Vec<Flag>,
+}
+
+impl Place {
+    /// Whether this place alone says it.
+    fn alone_says(key: &str) -> bool {
+        key == "data_dir" || key.starts_with("nats.") || key.starts_with("database.")
+    }
+}
+
 /// Settings with the memory of where each value came from.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
@@ -60,6 +77,16 @@ impl Loaded {
     pub(crate) fn flags_as_env(&self) -> Vec<(String, String)> {
         let name = |key: &str| format!("BROCA_{}", key.to_ascii_uppercase().replace('.', "__"));
         self.flags.iter().filter_map(|flag| Some((name(&flag.key), flag.value.as_str()?.to_owned()))).collect()
+    }
+
+    /// The same sources, as they are now.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub(crate) fn again(&self) -> Result<Self, Failure> {
+        let env = std::env::vars_os();
+        let env = env.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        load(self.file.as_deref(), env, None, self.flags.clone())
     }
 
     /// Where the value of a key came from; `default` when nobody set it.
@@ -110,17 +137,26 @@ const DEFAULT: &str = "default";
 pub(crate) fn load(
     file: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
+    place: Option<Place>,
     flags: Vec<Flag>,
 ) -> Result<Loaded, Failure> {
     let env: std::collections::BTreeMap<String, String> = env.into_iter().collect();
-    let file = find_file(file, env.get("BROCA_CONFIG").map(String::as_str))?;
+    let file = match (file, &place) {
+        (None, Some(place)) => {
+            place.file.clone().map(|file| there(file, &format!("context {}", place.name))).transpose()?
+        }
+        _ => find_file(file, env.get("BROCA_CONFIG").map(String::as_str))?,
+    };
     let cli = Flag { source: DEFAULT.to_owned(), key: "plugins.cli.enabled".to_owned(), value: true.into() };
     let mut figment = Figment::from(cli);
     if let Some(path) = &file {
         figment = figment.merge(Toml::file_exact(path));
     }
     let originals = original::layer(&|name| env.get(name).cloned());
-    for flag in originals.into_iter().chain(ours(&env)?).chain(flags.clone()) {
+    let of_this_folder = |flag: &Flag| place.is_none() || !Place::alone_says(&flag.key);
+    let of_env = originals.into_iter().chain(ours(&env)?).filter(of_this_folder).collect::<Vec<_>>();
+    let of_place = place.map(|place| place.flags).unwrap_or_default();
+    for flag in of_env.into_iter().chain(of_place).chain(flags.clone()) {
         figment = figment.merge(flag);
     }
     let mut settings: Settings = figment.extract_lossy().map_err(|error| unfit(error, ""))?;
@@ -140,8 +176,12 @@ fn find_file(flag: Option<&Path>, env: Option<&str>) -> Result<Option<PathBuf>, 
             return Ok(here.is_file().then_some(here));
         }
     };
+    there(path, source).map(Some)
+}
+
+fn there(path: PathBuf, source: &str) -> Result<PathBuf, Failure> {
     if path.is_file() {
-        return Ok(Some(path));
+        return Ok(path);
     }
     Err(Failure::new(Code::Usage, format!("there is no settings file {} ({source})", path.display()))
         .hint("give the path of a broca.toml, or leave it out to use ./broca.toml or the defaults"))
@@ -162,7 +202,7 @@ fn ours(env: &std::collections::BTreeMap<String, String>) -> Result<Vec<Flag>, F
 }
 
 /// What variables begin with, after our prefix, that steer the program or its tests and are no settings.
-const NOT_SETTINGS: &[&str] = &["ACTOR", "ANNOUNCE", "CONFIG", "CRASH_", "MUTATE", "PG_BIN", "TEST_"];
+const NOT_SETTINGS: &[&str] = &["ACTOR", "ANNOUNCE", "CONFIG", "CONTEXT", "CRASH_", "MUTATE", "PG_BIN", "TEST_"];
 
 /// The part of a variable's name that is a key.
 fn own_name(name: &str) -> Option<&str> {

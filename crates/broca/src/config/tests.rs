@@ -18,7 +18,7 @@ fn loaded(toml: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Lo
     fs::write(&file, toml).unwrap();
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let flags = flags.iter().filter_map(|(key, value)| Flag::given("--some-flag", key, Some((*value).to_owned())));
-    load(Some(&file), env, flags.collect())
+    load(Some(&file), env, None, flags.collect())
 }
 
 fn refused(toml: &str, env: &[(&str, &str)]) -> String {
@@ -264,10 +264,10 @@ fn secrets_come_from_files_and_are_never_shown() {
 
 #[test]
 fn a_settings_file_that_was_named_must_exist() {
-    let failure = load(Some("/does/not/exist.toml".as_ref()), [], vec![]).unwrap_err();
+    let failure = load(Some("/does/not/exist.toml".as_ref()), [], None, vec![]).unwrap_err();
     assert!(failure.message.contains("flag --config"), "{}", failure.message);
     let env = [("BROCA_CONFIG".to_owned(), "/does/not/exist.toml".to_owned())];
-    assert!(load(None, env, vec![]).unwrap_err().message.contains("BROCA_CONFIG"));
+    assert!(load(None, env, None, vec![]).unwrap_err().message.contains("BROCA_CONFIG"));
 }
 
 #[test]

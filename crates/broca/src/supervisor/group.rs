@@ -15,12 +15,37 @@ use crate::run_file::ProcessEntry;
 #[derive(Debug)]
 pub(crate) struct Group {
     members: Vec<Member>,
+    lines: Lines,
+    all: Stop,
 }
 
 impl Group {
     pub(crate) fn start(specs: impl IntoIterator<Item = ChildSpec>, lines: Lines) -> Self {
         let all = Stop::default();
-        Self { members: specs.into_iter().map(|spec| Member::start(spec, lines, &all)).collect() }
+        Self { members: specs.into_iter().map(|spec| Member::start(spec, lines, &all)).collect(), lines, all }
+    }
+
+    /// Stops each child and starts it as `specs` say, one after the other, so that the others go on meanwhile; none after
+    /// `until` is cancelled. There are as many as before.
+    ///
+    /// # Errors
+    /// One did not come up within `patience`: it is tried further, and those behind it go on as they are.
+    pub(crate) async fn renew(
+        &mut self,
+        specs: Vec<ChildSpec>,
+        grace: Duration,
+        patience: Duration,
+        until: &CancellationToken,
+    ) -> Result<(), NotReady> {
+        for (member, spec) in self.members.iter_mut().zip(specs) {
+            if until.is_cancelled() {
+                return Ok(());
+            }
+            member.retire(grace, until).await;
+            *member = Member::start(spec, self.lines, &self.all);
+            member.ready(tokio::time::Instant::now() + patience).await?;
+        }
+        Ok(())
     }
 
     /// Waits until every child announced itself, or failed once.

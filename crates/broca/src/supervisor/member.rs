@@ -65,6 +65,11 @@ impl Member {
 
     /// Stops it: SIGTERM, then SIGKILL after `grace`, or at once when `now` is cancelled.
     pub(crate) async fn stop(mut self, grace: Duration, now: &CancellationToken) {
+        self.retire(grace, now).await;
+    }
+
+    /// The same, for one whose place is kept.
+    pub(super) async fn retire(&mut self, grace: Duration, now: &CancellationToken) {
         self.stop.begin.cancel();
         let ended = &mut self.task;
         tokio::select! {

@@ -24,7 +24,7 @@ pub(crate) fn broca(folder: &Path, args: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
-    command.current_dir(folder).args(args).stdin(Stdio::null());
+    command.current_dir(folder).args(args).stdin(Stdio::null()).env("XDG_CONFIG_HOME", folder.join("config"));
     command
 }
 

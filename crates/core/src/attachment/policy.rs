@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Attachment;
 
 /// What of a message's files is kept, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AttachmentPolicy {
     /// Whether images are kept and passed on; without it, they are described like all other files.

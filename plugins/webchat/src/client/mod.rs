@@ -41,6 +41,19 @@ impl Client {
         Ok(self.bridge.get_or_init(|| bridge))
     }
 
+    /// Only the admin's key can be tried: some bridges take a message out of the inbox by showing it.
+    pub(crate) async fn check(&self) -> Result<Option<String>, PluginError> {
+        let bridge = self.bridge()?;
+        if !bridge.has_admin_key() {
+            return Ok(None);
+        }
+        match bridge.sessions(0).await {
+            Ok(_) => Ok(Some("the bridge takes the admin's key".to_owned())),
+            Err(error) if error.is_bad_key() => Err(PluginError::Credentials(error.to_string())),
+            Err(error) => Err(PluginError::Platform(error.to_string())),
+        }
+    }
+
     pub(crate) async fn run(&self, ctx: Context) -> Result<(), PluginError> {
         let every = Duration::from_secs(self.settings.poll_interval_s);
         let recover = Duration::from_secs(self.settings.recover_minutes * 60);

@@ -6,6 +6,8 @@ use broca_admin::doctor::{Finding, size};
 use nix::sys::statvfs::statvfs;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
+use super::certificates;
+
 /// With less, the broker or the database stops soon.
 const LITTLE: u64 = 1 << 30;
 const NOTHING: u64 = 100 << 20;
@@ -45,7 +47,16 @@ pub(super) fn authorities(file: Option<&Path>) -> Option<Finding> {
         Ok(found) if found.is_empty() => {
             Finding::failed("certificates", format!("{} has none", file.display()), advice)
         }
-        Ok(found) => Finding::ok("certificates", format!("{} in {}", found.len(), file.display())),
+        Ok(found) => {
+            let where_from = format!("{} in {}", found.len(), file.display());
+            let ends: Vec<_> = found.iter().map(|one| certificates::ends(one)).collect();
+            match ends.into_iter().collect::<Result<Vec<_>, _>>() {
+                Ok(ends) => {
+                    certificates::judged("certificates", &where_from, ends.into_iter().min().unwrap_or_default())
+                }
+                Err(why) => Finding::failed("certificates", format!("{where_from}: {why}"), advice),
+            }
+        }
         Err(error) => Finding::failed("certificates", format!("{}: {error}", file.display()), advice),
     })
 }

@@ -6,13 +6,16 @@ use broca_admin::{
     live::{self, Edit, InForce, LiveError},
     operations::{ListPluginChanges, ListedChanges, WhichPluginChanges},
 };
-use broca_core::{Instance, format::rfc3339, live::overlaid, subject};
+use broca_core::{Instance, live::overlaid, subject};
 use broca_plugin::{SettingsError, SettingsSchema};
 use broca_store::{Applied, LiveChange, Outcome};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::super::letters::{actor, short};
+use super::super::{
+    letters::{actor, short},
+    moment::relative,
+};
 use crate::{
     app::App,
     failure::{Code, Failure},
@@ -67,12 +70,18 @@ pub(crate) struct HistoryArgs {
 }
 
 #[derive(Clone, Debug)]
-struct Assignment {
-    key: String,
-    value: String,
+pub(crate) struct Assignment {
+    pub(crate) key: String,
+    pub(crate) value: String,
 }
 
-fn assignment(text: &str) -> Result<Assignment, String> {
+impl SetArgs {
+    pub(crate) fn one(instance: Instance, assignment: Assignment) -> Self {
+        Self { instance, values: vec![assignment], schema_only: false }
+    }
+}
+
+pub(crate) fn assignment(text: &str) -> Result<Assignment, String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, e.g. groups=all")?;
     if key.is_empty() || key.split('.').any(str::is_empty) {
         return Err("the key before '=' is empty, or a part of it is".to_owned());
@@ -284,7 +293,7 @@ fn line(change: &LiveChange) -> [String; 4] {
         (Outcome::Proposed, _) => "cut off; see what is in force".to_owned(),
         (Outcome::Written | Outcome::Refused, _) => "not written".to_owned(),
     };
-    [rfc3339(change.at), change.actor.clone(), what.join(", "), revision]
+    [relative(change.at), change.actor.clone(), what.join(", "), revision]
 }
 
 impl From<LiveError> for Failure {

@@ -1,0 +1,87 @@
+//! Messages, conversations and the queue are listed, a page at a time.
+
+use broca_core::{MessageState, ResponseId, Timestamp};
+use broca_store::{BacklogFilter, ConversationFilter, MessageFilter, Stand};
+
+use crate::{
+    home::{Home, answered, says, worker},
+    on_both,
+};
+
+on_both!(messages_are_found, conversations_are_listed_a_page_at_a_time, the_queue_is_in_order);
+
+async fn messages_are_found(home: Home) {
+    home.answer("ann", "what is 100% of it").await;
+    let (second, conversation) = home.accept(says("ann", "and half")).await;
+    let (third, _) = home.accept(says("bob", "hello")).await;
+    let found = async |filter: MessageFilter| {
+        let page = home.store.messages(&filter, None, 10).await.unwrap();
+        page.into_iter().map(|message| message.text).collect::<Vec<_>>()
+    };
+    let all = MessageFilter::default();
+    assert_eq!(found(all.clone()).await, ["hello", "and half", "what is 100% of it"]);
+    let contains = |text: &str| MessageFilter { contains: Some(text.to_owned()), ..MessageFilter::default() };
+    assert_eq!(found(contains("100%")).await, ["what is 100% of it"]);
+    assert_eq!(found(contains("RE: WHAT")).await, ["what is 100% of it"], "the answer counts, too");
+    assert_eq!(found(contains("100_")).await, [""; 0], "a text is no pattern");
+    let of = MessageFilter { conversation: Some(conversation), ..all.clone() };
+    assert_eq!(found(of).await, ["and half", "what is 100% of it"]);
+    let waits = MessageFilter { state: Some(MessageState::Received), user: Some("ann".to_owned()), ..all.clone() };
+    assert_eq!(found(waits).await, ["and half"]);
+    let now = home.store.now().await.unwrap();
+    let later = |micros| Some(Timestamp(now.micros() + micros));
+    assert_eq!(found(MessageFilter { since: later(1_000_000), ..all.clone() }).await, [""; 0]);
+    assert_eq!(found(MessageFilter { since: later(-60_000_000), until: later(0), ..all.clone() }).await.len(), 3);
+
+    let first = home.store.messages(&all, None, 1).await.unwrap();
+    let next = home.store.messages(&all, Some(first[0].id), 2).await.unwrap();
+    assert_eq!((first[0].id, next[0].id), (third, second));
+    let answered = &next[1];
+    assert_eq!(answered.answer.as_deref(), Some("re: what is 100% of it"));
+    assert_eq!((answered.state, answered.answer_state.as_deref()), (MessageState::Completed, Some("pending")));
+}
+
+async fn conversations_are_listed_a_page_at_a_time(home: Home) {
+    home.answer("ann", "one").await;
+    let (bobs, with_bob) = home.accept(says("bob", "two")).await;
+    let (_, with_cem) = home.accept(says("cem", "three")).await;
+    let me = worker("w");
+    let lease = home.hold(bobs, &me).await;
+    let turn = home.start(&lease, &me).await;
+    let list = async |filter: ConversationFilter| home.store.conversations(&filter, None, 10).await.unwrap();
+    let all = ConversationFilter::default();
+    let whole = list(all.clone()).await;
+    let first = home.store.conversations(&all, None, 2).await.unwrap();
+    let rest = home.store.conversations(&all, first.last().map(|one| one.cursor()), 2).await.unwrap();
+    assert_eq!([first, rest].concat(), whole);
+    assert_eq!(whole.len(), 3);
+    let waiting = list(ConversationFilter { waiting: true, ..all.clone() }).await;
+    assert_eq!(waiting.iter().map(|one| one.id).collect::<Vec<_>>(), [with_cem, with_bob]);
+    assert_eq!((waiting[1].waiting, waiting[1].worker.as_deref()), (1, Some(me.as_str())));
+    let user = home.store.message(bobs).await.unwrap().unwrap().user_id;
+    let bobs = list(ConversationFilter { user: Some(user), ..all.clone() }).await;
+    assert_eq!((bobs.len(), bobs[0].id, bobs[0].scope.as_str()), (1, with_bob, "profile:cli/bob"));
+    home.store.finish(answered(&lease, turn, ResponseId::new(), "re: two")).await.unwrap();
+    let one = list(ConversationFilter { id: Some(with_bob), ..all.clone() }).await;
+    assert_eq!((one[0].messages, one[0].waiting, one[0].worker.as_deref()), (1, 0, None));
+    assert_eq!(list(ConversationFilter { agent: Some("nobody".to_owned()), ..all }).await, []);
+}
+
+async fn the_queue_is_in_order(home: Home) {
+    let (first, _) = home.accept(says("ann", "one")).await;
+    let (second, _) = home.accept(says("bob", "two")).await;
+    let (third, _) = home.accept(says("ann", "three")).await;
+    let me = worker("w");
+    let lease = home.hold(first, &me).await;
+    home.start(&lease, &me).await;
+    let filter = BacklogFilter::default();
+    let page = home.store.queue(&filter, None, None, 2).await.unwrap();
+    let rest = home.store.queue(&filter, None, page.last().map(|item| item.cursor()), 2).await.unwrap();
+    let queue = [page, rest].concat();
+    assert_eq!(queue.iter().map(|item| item.id).collect::<Vec<_>>(), [first, second, third]);
+    assert_eq!((queue[0].stand, queue[0].attempts), (Stand::Processing, 1));
+    let received = home.store.queue(&filter, Some(Stand::Received), None, 9).await.unwrap();
+    assert_eq!(received.iter().map(|item| item.text.as_str()).collect::<Vec<_>>(), ["two", "three"]);
+    let anns = BacklogFilter { user: Some("ann".to_owned()), ..filter };
+    assert_eq!(home.store.queue(&anns, None, None, 9).await.unwrap().len(), 2);
+}
