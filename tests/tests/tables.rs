@@ -58,11 +58,10 @@ async fn people_are_shown_what_they_were_shown_before() {
     let conversation = first(&rig, &["conversations", "list", "--user", "demo/ann"], "id");
     let (answered, failed) =
         (first(&rig, &["messages", "list", "--user", "ann"], "id"), first(&rig, &["dlq", "list"], "message_id"));
-    let shown: [&[&str]; 29] = [
+    let shown: [&[&str]; 28] = [
         &["queue", "list"],
         &["queue", "stats"],
         &["queue", "flush", "--all", "--dry-run"],
-        &["backlog"],
         &["messages", "list"],
         &["conversations", "list"],
         &["conversations", "show", &conversation],
@@ -87,7 +86,7 @@ async fn people_are_shown_what_they_were_shown_before() {
         &["audit", "list"],
         &["mode", "show"],
         &["config", "get", "retry"],
-        &["check"],
+        &["check", "--overdue", "1h"],
     ];
     for args in shown {
         let output = rig.run(&[args, &["--color", "never"]].concat());

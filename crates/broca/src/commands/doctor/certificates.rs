@@ -24,7 +24,7 @@ use crate::app::App;
 /// With less time left, a certificate is worth a look.
 const SOON: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How long a server may take to show its own.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server that may show a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
