@@ -12,6 +12,7 @@ mod reckoning;
 mod rig;
 mod rows;
 mod scrape;
+pub mod snapshot;
 mod terminal;
 
 pub use audit::{NOTICE, Verdict, overlapping_turns};

@@ -69,6 +69,13 @@ async fn the_queue_is_flushed_and_comes_back(database: Database) {
     let outcomes: Vec<&Value> = acts["items"].as_array().expect("a list").iter().map(|act| &act["outcome"]).collect();
     assert_eq!(outcomes, ["done", "done", "done"], "{acts}");
 
+    // Who is kept out, is; nobody is not.
+    let ben = asked(&rig, &["users", "update", "demo/ben", "inactive", "--reason", "left us"]).1;
+    assert_eq!(ben["is_active"], false, "{ben}");
+    let ben = asked(&rig, &["users", "update", "demo/ben", "active", "--display-name", "Ben"]).1;
+    assert_eq!((&ben["is_active"], &ben["display_name"]), (&json!(true), &json!("Ben")), "{ben}");
+    assert_eq!(asked(&rig, &["users", "update", "demo/nobody", "inactive"]).0, Some(3));
+
     // A replay brings one back, and it is answered.
     rig.succeeds(&["replay", &first]);
     let mut workers = Crew::workers(&rig, 1, &[]);

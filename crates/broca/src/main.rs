@@ -15,6 +15,7 @@ mod monitoring;
 mod operator;
 mod output;
 mod plugins;
+mod progress;
 mod reload;
 mod run_file;
 mod serving;

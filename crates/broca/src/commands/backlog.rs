@@ -17,6 +17,7 @@ use crate::{
     app::App,
     failure::{Code, Failure},
     output::table,
+    progress::Progress,
 };
 
 #[derive(Debug, clap::Args)]
@@ -260,7 +261,9 @@ fn plan_text(app: &App, draft: &Draft, plan: Option<PlanId>) -> String {
 }
 
 async fn apply(app: &App, deps: &Deps, request: &WhichPlan) -> Result<(), Failure> {
+    let working = Progress::of("carrying the plan out");
     let report = app.operate::<ApplyBacklog>(deps, request).await?;
+    drop(working);
     app.output.result(&report, || applied(&report))?;
     if report.skipped.is_empty() { Ok(()) } else { Err(Failure::said(Code::Partial as u8)) }
 }

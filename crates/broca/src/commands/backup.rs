@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::{
     app::App,
     failure::{Code, Failure},
+    progress::Progress,
 };
 
 #[derive(Debug, clap::Args)]
@@ -37,7 +38,9 @@ pub(crate) async fn run(app: &App, Args { file }: &Args) -> Result<(), Failure> 
     if part.exists() {
         std::fs::remove_file(&part)?;
     }
+    let working = Progress::of("copying the database");
     store.backup_to(&part).await?;
+    drop(working);
     std::fs::File::open(&part)?.sync_all()?;
     std::fs::rename(&part, file)?;
     let bytes = std::fs::metadata(file)?.len();

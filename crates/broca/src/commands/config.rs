@@ -16,6 +16,7 @@ use crate::{
     config::{self, Shown, shown},
     failure::{Blame, Code, Failure},
     output::table,
+    progress::Progress,
     run_file::RunFile,
 };
 
@@ -129,7 +130,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 async fn reload(app: &App, timeout: Duration) -> Result<(), Failure> {
     let data_dir = &app.config.settings.data_dir;
-    let here = || Ok::<_, Failure>(RunFile::read(data_dir)?.ok_or_else(|| app.nothing_runs())?);
+    let here = || -> Result<RunFile, Failure> { RunFile::read(data_dir)?.ok_or_else(|| app.nothing_runs()) };
     let before = here()?;
     let number = |file: &RunFile| file.reloaded.as_ref().map_or(0, |reloaded| reloaded.number);
     let pid = i32::try_from(before.pid).map_err(|error| Failure::new(Code::Failure, error.to_string()))?;
@@ -144,6 +145,7 @@ async fn reload(app: &App, timeout: Duration) -> Result<(), Failure> {
             }
         }
     };
+    let _working = Progress::of("workers and plugins are started anew");
     let late = |_| Failure::new(Code::Unavailable, "it is not done yet").hint("its log says how far it is");
     let reloaded = tokio::time::timeout(timeout, done).await.map_err(late)??.reloaded;
     match reloaded.and_then(|reloaded| reloaded.problem) {

@@ -17,6 +17,7 @@ use crate::{
     app::App,
     failure::Failure,
     output::{pairs, state},
+    progress::Progress,
 };
 
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,7 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     let nowhere = settings.database.url.is_none() && !settings.data_dir.is_dir();
     let store = if nowhere { Err(app.nothing_runs()) } else { app.store().await };
     let mut patient = Patient { app, store, bus: app.bus_now("doctor").await };
+    let working = Progress::of("looking");
     let mut findings = patient.examine().await?;
     let mut fixed = Vec::new();
     if args.fix {
@@ -52,6 +54,7 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
             findings = patient.examine().await?;
         }
     }
+    drop(working);
     let report = Report { verdict: worst(&findings), fixed, findings };
     app.output.result(&report, || text(&report))?;
     let bearable = if args.strict { Verdict::Ok } else { Verdict::Warning };

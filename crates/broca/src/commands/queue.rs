@@ -15,6 +15,7 @@ use crate::{
     app::App,
     failure::{Code, Failure},
     output::{more, pairs, state, table},
+    progress::Progress,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -94,7 +95,9 @@ async fn flush(app: &App, deps: &Deps, args: &FlushArgs) -> Result<(), Failure> 
         return app.output.result(&foreseen, || format!("it would {}", foreseen.would));
     }
     app.confirmed(*yes, &foreseen.would)?;
+    let working = Progress::of("ending what waits");
     let done = app.operate::<FlushQueue>(deps, &request).await?;
+    drop(working);
     app.output.result(&done, || flushed(&done))?;
     match (done.flushed, done.skipped.is_empty()) {
         (_, true) => Ok(()),

@@ -14,12 +14,12 @@ use broca_admin::{
 };
 use broca_core::{MessageId, PlanId};
 use broca_store::PlanItem;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::letters::{LetterArgs, age, short};
 use crate::{
     app::App,
     failure::{Code, Failure},
+    progress::Progress,
 };
 
 /// Items that a person is shown.
@@ -73,7 +73,7 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
         let items = deps.store.plan(plan).await?.map(|plan| plan.items).unwrap_or_default();
         let (deps, bar) = watched(deps, items.iter().filter(|item| item.outcome.is_none()).count());
         let done = app.operate::<ApplyReplay>(&deps, &request).await;
-        bar.finish_and_clear();
+        drop(bar);
         return tell(app, &done?);
     }
     if args.dry_run {
@@ -87,24 +87,21 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
     }
     let (deps, bar) = watched(deps, which.ids.len());
     let done = app.operate::<ReplayNow>(&deps, &which).await;
-    bar.finish_and_clear();
+    drop(bar);
     tell(app, &done?)
 }
 
-/// Draws nothing unless standard error is a terminal.
-fn watched(deps: Deps, items: usize) -> (Deps, ProgressBar) {
-    let bar = ProgressBar::with_draw_target(u64::try_from(items).ok(), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(style);
-    let (skipped, drawn) = (AtomicU32::new(0), bar.clone());
+/// Shows how far it is.
+fn watched(deps: Deps, items: usize) -> (Deps, Progress) {
+    let progress = Progress::steps(items);
+    let (skipped, drawn) = (AtomicU32::new(0), progress.bar());
     let deps = deps.watched(move |item| {
         let one = u32::from(item.reason.is_some());
         let skipped = skipped.fetch_add(one, Ordering::Relaxed) + one;
         drawn.set_message(format!("{skipped} skipped"));
         drawn.inc(1);
     });
-    (deps, bar)
+    (deps, progress)
 }
 
 impl Args {

@@ -11,6 +11,7 @@ use crate::{
     app::App,
     failure::{Code, Failure},
     output::pairs,
+    progress::Progress,
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -43,7 +44,9 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
             app.output.result(&planned, || would_go(&planned))
         }
         Command::Run(RunArgs { dry_run: false, reason }) => {
+            let working = Progress::of("removing what is over");
             let done = app.operate::<RunRetention>(&deps, &WhichRemoved { reason: reason.clone() }).await?;
+            drop(working);
             let RemovedNow { removed, stopped, .. } = &done;
             app.output.result(&done, || gone(removed))?;
             match stopped {

@@ -83,6 +83,20 @@ fn config_show_says_where_each_value_comes_from_and_hides_secrets() {
 }
 
 #[test]
+fn one_setting_is_shown_and_what_a_process_reads_at_its_start_is_not_set() {
+    let dir = tempdir().unwrap();
+    assert_eq!(ends(dir.path(), &["settings", "get", "worker.slots"]), (0, "1000\n".to_owned(), String::new()));
+    let (_, retry) = json(dir.path(), &["config", "get", "retry"]);
+    assert_eq!(retry["items"].as_array().map(Vec::len), Some(6), "{retry}");
+    assert_eq!(ends(dir.path(), &["config", "get", "worker.slot"]).0, 3);
+    let (code, refused) = json(dir.path(), &["settings", "set", "worker.slots=7"]);
+    assert_eq!((code, &refused["error"]["code"]), (4, &"conflict".into()));
+    assert!(refused["error"]["hint"].as_str().unwrap().contains("settings reload"), "{refused}");
+    assert_eq!(ends(dir.path(), &["settings", "set", "mode=loud"]).0, 2);
+    assert_eq!(ends(dir.path(), &["settings", "set", "plugins.nobody.groups=all"]).0, 3);
+}
+
+#[test]
 fn wrong_settings_are_exit_code_2_with_key_and_source() {
     let dir = tempdir().unwrap();
     let output = broca(dir.path(), &["status"]).env("BROCA_WORKER__SLOTS", "many").output().unwrap();

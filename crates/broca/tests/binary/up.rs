@@ -252,6 +252,14 @@ fn settings_are_read_anew_while_everything_runs() {
     assert!(before.iter().all(|pid| !is_alive(*pid)));
     assert!(up.answer("two").contains("Timestamp"), "{}", up.log());
 
+    // 7 is that a worker does not go by it yet.
+    for args in [&["settings", "set", "mode=echo"][..], &["settings", "mode", "echo", "--for", "1h"]] {
+        let (code, set) = json(up.path(), args);
+        assert!([0, 7].contains(&code) && set["revision"].is_u64(), "{set}");
+        let (_, shown) = json(up.path(), &["mode", "show"]);
+        assert_eq!(shown["set"]["modes"][0]["mode"], "echo", "{shown}");
+    }
+
     // What does not fit is said, and everything goes on as it was.
     settings("[worker]\nslots = 0\n");
     assert_eq!(ends(up.path(), &["settings", "reload"]).0, 2);

@@ -13,8 +13,9 @@ const HEAD: &str = "# Configuration\n\n\
     A value comes from its default, then `broca.toml` (or `--config`, `BROCA_CONFIG`), then the original's variables, then the \
     variable named here, then flags; the later wins. `broca config show` says what is in force and where it comes from. A list \
     of tables has one variable, with JSON in it. In a variable, an instance's `-` is `_`.\n\n\
-    Settings are read when a process starts, and a process that is started anew has the new ones. While everything runs, these \
-    are changed: the mode (`broca mode set`), plugins' settings (`broca plugin set`), who may talk (`broca access`), and whether \
+    Settings are read when a process starts. `broca settings reload` has a running `broca up` start its workers and plugins anew \
+    with them, without losing what is under way; the keys of `nats`, `database`, `metrics`, `data_dir`, `up.workers` and new \
+    instances wait for a new start of `broca up` itself. While everything runs, these are changed: the mode (`broca mode set`), plugins' settings (`broca plugin set`), who may talk (`broca access`), and whether \
     an instance runs (`broca plugin enable`).\n";
 
 struct Row {

@@ -24,7 +24,7 @@ use crate::app::App;
 /// With less time left, a certificate is worth a look.
 const SOON: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How long a server may take to show its own.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server that may show a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,18 +102,17 @@ async fn shown(door: &Door) -> std::io::Result<Option<Vec<u8>>> {
             return Ok(None);
         }
     }
+    let config = looking().map_err(std::io::Error::other)?;
     let name = ServerName::try_from(door.host.clone()).map_err(std::io::Error::other)?;
-    let secured = TlsConnector::from(Arc::new(looking())).connect(name, stream.into_inner()).await?;
+    let secured = TlsConnector::from(Arc::new(config)).connect(name, stream.into_inner()).await?;
     let (_, session) = secured.get_ref();
     Ok(session.peer_certificates().and_then(|chain| chain.first()).map(|first| first.as_ref().to_vec()))
 }
 
-fn looking() -> ClientConfig {
+fn looking() -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
-    // Unwrap safety: ring has the versions that rustls asks for by default.
-    let builder =
-        ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().expect("ring");
-    builder.dangerous().with_custom_certificate_verifier(Arc::new(Looks(provider))).with_no_client_auth()
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(Looks(provider))).with_no_client_auth())
 }
 
 /// Takes any certificate: nothing is said over this connection.
