@@ -119,6 +119,13 @@ fn plugin_settings(platform: &ScriptedPlatform, max_text_chars: Option<usize>) -
 }
 
 impl Rig {
+    /// With these settings besides its own, and the same rows as the processes see.
+    pub async fn with(database: Database, settings: impl Into<String>) -> (Self, Store) {
+        let rig = Self::start(RigOptions { settings: settings.into(), ..RigOptions::new(database) }).await;
+        let store = rig.store().await;
+        (rig, store)
+    }
+
     /// Starts the servers and brings schema and topology up to date, by the binary's own commands.
     pub async fn start(options: RigOptions) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use broca_core::{MessageState, ResponseState};
 use broca_store::Store;
-use broca_tests::{
-    Database, Process, Rig, RigOptions, answer_in, documented, eventually, message_in, message_of, shape,
-};
+use broca_tests::{Database, Process, Rig, answer_in, documented, eventually, message_in, message_of, shape};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -28,8 +26,7 @@ struct Scene {
 
 impl Scene {
     async fn set(database: Database) -> Self {
-        let rig = Rig::start(RigOptions { settings: LURKER.to_owned(), ..RigOptions::new(database) }).await;
-        let store = rig.store().await;
+        let (rig, store) = Rig::with(database, LURKER).await;
         Self { plugin: rig.plugin("plugin"), worker: rig.worker("worker"), rig, store }
     }
 
