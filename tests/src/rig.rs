@@ -41,6 +41,8 @@ pub struct RigOptions {
     pub instances: usize,
     /// Characters in one message of the platforms; longer answers go out in parts.
     pub max_text_chars: Option<usize>,
+    /// How long a silent process keeps what it works on.
+    pub lease_ttl_ms: u64,
     /// Appended to the settings file.
     pub settings: String,
 }
@@ -55,6 +57,7 @@ impl RigOptions {
             nats_nodes: 1,
             nats_disk_mib: None,
             instances: 1,
+            lease_ttl_ms: 1_500,
             max_text_chars: None,
             settings: String::new(),
         }
@@ -81,7 +84,7 @@ pub struct Rig {
 }
 
 /// Short times, so that what a crash leaves is picked up within a test's patience.
-fn settings(letta: &str, platform: &str, more: &str) -> String {
+fn settings(letta: &str, platform: &str, lease_ttl_ms: u64, more: &str) -> String {
     format!(
         r#"mode = "live"
 [agents.default]
@@ -98,12 +101,12 @@ max_attempts = 6
 initial_ms = 200
 max_ms = 1000
 [worker]
-lease_ttl_ms = 1500
+lease_ttl_ms = {lease_ttl_ms}
 drain_ms = 3000
 sweep_interval_ms = 200
 sweep_grace_ms = 1500
 [delivery]
-lease_ttl_ms = 1500
+lease_ttl_ms = {lease_ttl_ms}
 sweep_interval_ms = 200
 drain_ms = 3000
 [plugins.demo.settings]
@@ -119,6 +122,13 @@ fn plugin_settings(platform: &ScriptedPlatform, max_text_chars: Option<usize>) -
 }
 
 impl Rig {
+    /// With these settings besides its own, and the same rows as the processes see.
+    pub async fn with(database: Database, settings: impl Into<String>) -> (Self, Store) {
+        let rig = Self::start(RigOptions { settings: settings.into(), ..RigOptions::new(database) }).await;
+        let store = rig.store().await;
+        (rig, store)
+    }
+
     /// Starts the servers and brings schema and topology up to date, by the binary's own commands.
     pub async fn start(options: RigOptions) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -151,7 +161,8 @@ impl Rig {
         let more = [replicas, more.unwrap_or_default(), options.settings].concat();
         let plugin = plugin_settings(&platform, options.max_text_chars);
         let config = folder.path().join("broca.toml");
-        std::fs::write(&config, settings(&letta.url(), &plugin, &more)).expect("settings are written");
+        std::fs::write(&config, settings(&letta.url(), &plugin, options.lease_ttl_ms, &more))
+            .expect("settings are written");
         let destroyed = BTreeSet::new();
         let rig = Self { nats, postgres, letta, script, destroyed, platform, second, database_url, config, folder };
         rig.succeeds(&["migrate"]);

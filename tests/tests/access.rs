@@ -37,9 +37,8 @@ struct Scene {
 
 impl Scene {
     async fn set(database: Database) -> Self {
-        let rig = Rig::start(RigOptions { settings: SETTINGS.to_owned(), ..RigOptions::new(database) }).await;
+        let (rig, store) = Rig::with(database, SETTINGS).await;
         let (workers, plugin) = (Crew::workers(&rig, 2, &[]), Crew::plugin(&rig, &[]));
-        let store = rig.store().await;
         Self { _workers: workers, _plugin: plugin, rig, store }
     }
 

@@ -24,8 +24,8 @@ async fn the_second_of_three_is_cancelled(database: Database) {
     let rig = Rig::start(RigOptions::new(database)).await;
     let store = rig.store().await;
     let running: Vec<Process> = vec![rig.plugin("plugin"), rig.worker("worker")];
-    rig.platform.say("ann", "first #letta(takes=3000)");
-    message_in(&store, "ann", "first #letta(takes=3000)", MessageState::Processing).await;
+    rig.platform.say("ann", "first #letta(takes=8000)");
+    message_in(&store, "ann", "first #letta(takes=8000)", MessageState::Processing).await;
     rig.platform.say("ann", "second");
     rig.platform.say("ann", "third");
     let second = message_in(&store, "ann", "second", MessageState::Received).await.id.to_string();
@@ -40,7 +40,7 @@ async fn the_second_of_three_is_cancelled(database: Database) {
     let cancelled = message_in(&store, "ann", "second", MessageState::Cancelled).await;
     assert!(cancelled.reason.is_some_and(|reason| reason.ends_with(": not wanted")));
     assert_eq!((cancelled.turns.len(), cancelled.responses.len()), (0, 0));
-    assert_eq!(turns(&rig), ["first #letta(takes=3000)", "third"]);
+    assert_eq!(turns(&rig), ["first #letta(takes=8000)", "third"]);
     eventually("everything is over", PATIENCE, || all_over(&store)).await;
     rig.succeeds(&["check"]);
     drop(running);

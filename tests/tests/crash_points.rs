@@ -39,7 +39,7 @@ async fn crash_at(rig: Rig, point: CrashPoint) {
     })
     .await;
     let store = rig.store().await;
-    eventually("every message and every answer is over", Duration::from_secs(30), || {
+    eventually("every message and every answer is over", Duration::from_secs(60), || {
         workers.tend(&rig);
         plugin.tend(&rig);
         let store = store.clone();

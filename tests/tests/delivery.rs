@@ -37,7 +37,7 @@ impl Stage {
     }
 
     async fn ends_well(mut self) {
-        eventually("everything is over", Duration::from_secs(20), || all_over(&self.store)).await;
+        eventually("everything is over", Duration::from_secs(60), || all_over(&self.store)).await;
         for process in [&mut self.plugin, &mut self.worker] {
             assert!(process.has_ended().is_none(), "{} died", process.name);
         }
@@ -64,7 +64,7 @@ async fn a_chat_keeps_its_order_through_faults(stage: &Stage) {
 
 /// While one chat waits for its next attempt, another one, of the same plugin, is served.
 async fn chats_do_not_wait_for_each_other(stage: &Stage) {
-    stage.faults([Fault::RateLimited { retry_after_s: 3 }]);
+    stage.faults([Fault::RateLimited { retry_after_s: 8 }]);
     stage.rig.platform.say("held-up", "first");
     answer_in(&stage.store, "held-up", "first", ResponseState::Retry).await;
     stage.rig.platform.say("held-up", "second");
@@ -121,7 +121,7 @@ async fn what_is_unknown_is_not_sent_again(stage: &mut Stage) {
     stage.plugin = stage.rig.plugin("plugin");
     stage.rig.platform.say("doubtful", "and then");
     answer_in(&stage.store, "doubtful", "and then", ResponseState::Delivered).await;
-    eventually("nothing is open", Duration::from_secs(20), || all_over(&stage.store)).await;
+    eventually("nothing is open", Duration::from_secs(60), || all_over(&stage.store)).await;
     assert_eq!(stage.sent("doubtful"), ["it has", "and then"]);
 }
 

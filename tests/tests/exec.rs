@@ -11,7 +11,7 @@ use std::{
 use broca_core::{MessageState, ResponseState};
 use broca_rehearsal::platform::{PlatformScript, ScriptedPlatform};
 use broca_store::Store;
-use broca_tests::{Crew, Database, Home, Rig, RigOptions, all_over, eventually};
+use broca_tests::{Crew, Database, Home, Rig, all_over, eventually};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -52,13 +52,11 @@ impl Stage {
         // Each send is held a little between its receipt and its answer: there is always one to be cut off.
         let script = PlatformScript { hold_ms: 20, ..PlatformScript::default() };
         let platform = ScriptedPlatform::start(script).await.unwrap();
-        let mut options = RigOptions::new(database);
-        options.settings = format!(
+        let settings = format!(
             "[plugins.chat]\nplugin = \"exec\"\n[plugins.chat.settings]\ncommand = {command:?}\n{more}\n[plugins.chat.settings.options]\nurl = \"{}\"\nmax_text_chars = 30\n",
             platform.url()
         );
-        let rig = Rig::start(options).await;
-        let store = rig.store().await;
+        let (rig, store) = Rig::with(database, settings).await;
         Self { platform, rig, store }
     }
 

@@ -61,7 +61,7 @@ impl Stage {
 
     async fn ends_well(mut self) {
         let store = self.rig.store().await;
-        eventually("everything is over", Duration::from_secs(40), || all_over(&store)).await;
+        eventually("everything is over", Duration::from_secs(60), || all_over(&store)).await;
         for process in &mut self.processes {
             assert!(process.has_ended().is_none(), "{} died", process.name);
         }
@@ -249,7 +249,7 @@ async fn an_agent_that_was_taken_away_is_named() {
     let without = stage.rig.folder().join("without.toml");
     std::fs::write(&without, settings).expect("a file is written");
     stage.worker(&[("BROCA_CONFIG", without.to_str().expect("a plain path"))]);
-    eventually("it waits for its agent", Duration::from_secs(20), || async {
+    eventually("it waits for its agent", Duration::from_secs(60), || async {
         message_of(&store, "orphan", "hello?").await.is_some_and(|m| m.class.as_deref() == Some("misconfigured"))
     })
     .await;
@@ -268,7 +268,7 @@ async fn the_slow_and_the_parked_slow_nobody_else() {
     stage.worker(&[("BROCA_WORKER__SLOTS", "1")]);
     let parked = "later #letta(http=503 x99)";
     stage.rig.platform.say("patient", parked);
-    eventually("its first attempt failed", Duration::from_secs(20), || async {
+    eventually("its first attempt failed", Duration::from_secs(60), || async {
         message_of(&store, "patient", parked)
             .await
             .is_some_and(|m| m.attempts == 1 && m.state == MessageState::Received)
@@ -284,9 +284,9 @@ async fn the_slow_and_the_parked_slow_nobody_else() {
 
     // A second slot, and somebody whose turn takes as long as all the others together.
     stage.worker(&[("BROCA_WORKER__SLOTS", "1")]);
-    stage.rig.platform.say("slow", "think #letta(takes=6000)");
-    eventually("the slow turn runs", Duration::from_secs(20), || async {
-        message_of(&store, "slow", "think #letta(takes=6000)")
+    stage.rig.platform.say("slow", "think #letta(takes=15000)");
+    eventually("the slow turn runs", Duration::from_secs(60), || async {
+        message_of(&store, "slow", "think #letta(takes=15000)")
             .await
             .is_some_and(|m| m.state == MessageState::Processing)
     })
@@ -295,7 +295,7 @@ async fn the_slow_and_the_parked_slow_nobody_else() {
         stage.goes_on(user).await;
     }
     assert_eq!(stage.answers("slow"), [""; 0], "the others were answered meanwhile");
-    answer_in(&store, "slow", "think #letta(takes=6000)", ResponseState::Delivered).await;
+    answer_in(&store, "slow", "think #letta(takes=15000)", ResponseState::Delivered).await;
 }
 
 /// One slot in all, and twenty messages of one person before the only one of another.

@@ -62,7 +62,9 @@ impl Scene {
 
     /// Waits for rest, but not for ever: a scene without its protection may never come to it.
     async fn ends(self) -> Ending {
-        let deadline = tokio::time::Instant::now() + LONG_ENOUGH;
+        // With all protections it comes to rest, however busy the machine is.
+        let longest = if self.env.is_empty() { 2 * PATIENCE } else { LONG_ENOUGH };
+        let deadline = tokio::time::Instant::now() + longest;
         while !self.is_over().await && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -24,7 +24,7 @@ impl Running {
         let workers = Crew::workers(&rig, 2, &[]);
         let plugin = Crew::plugin(&rig, &[]);
         let said = rig.say(PEOPLE, EACH);
-        eventually("the pipeline runs", Duration::from_secs(30), || {
+        eventually("the pipeline runs", Duration::from_secs(60), || {
             let answered = rig.platform.log().len();
             async move { answered >= PEOPLE * EACH / 3 }
         })
@@ -45,7 +45,7 @@ impl Running {
         let verdict = Verdict::of(&self.rig, &self.said);
         assert!(verdict.is_clean(), "{verdict:#?}");
         let store = self.rig.store().await;
-        eventually("every message is over", Duration::from_secs(30), || all_over(&store)).await;
+        eventually("every message is over", Duration::from_secs(60), || all_over(&store)).await;
         assert_eq!(self.rig.is_sound(), Ok(()));
     }
 }

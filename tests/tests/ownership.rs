@@ -17,7 +17,7 @@ async fn a_stopped_worker_comes_back_late(database: Database) {
     let said = rig.say(4, 3);
 
     // Stopped in the middle of its turns.
-    eventually("the agent works for the first worker", Duration::from_secs(20), || {
+    eventually("the agent works for the first worker", Duration::from_secs(60), || {
         let running = rig.letta.arrived();
         async move { running >= 4 }
     })
@@ -34,7 +34,7 @@ async fn a_stopped_worker_comes_back_late(database: Database) {
     .await;
     first.signal(Signal::SIGCONT);
     // It wakes up with answers in its hands, and must find out that they are not its own any more.
-    eventually("the first worker notices", Duration::from_secs(20), || {
+    eventually("the first worker notices", Duration::from_secs(60), || {
         let output = first.output();
         async move { output.contains("lease lost to another worker") }
     })
@@ -43,8 +43,8 @@ async fn a_stopped_worker_comes_back_late(database: Database) {
     let verdict = Verdict::of(&rig, &said);
     assert!(verdict.is_clean(), "{verdict:#?}");
     assert_eq!(overlapping_turns(&rig), Vec::<String>::new());
-    assert!(first.stop(Duration::from_secs(20)).is_some_and(|s| s.success()), "the first worker drains and ends well");
-    assert!(second.stop(Duration::from_secs(20)).is_some_and(|s| s.success()));
+    assert!(first.stop(Duration::from_secs(60)).is_some_and(|s| s.success()), "the first worker drains and ends well");
+    assert!(second.stop(Duration::from_secs(60)).is_some_and(|s| s.success()));
     let again = Verdict::of(&rig, &said);
     assert_eq!(again, verdict, "nothing came of the late writes");
     assert_eq!(rig.is_sound(), Ok(()));
@@ -53,24 +53,24 @@ async fn a_stopped_worker_comes_back_late(database: Database) {
 /// The answer is on its way to the platform, which will deny having it until it is there.
 async fn a_stopped_plugin_comes_back_late(database: Database) {
     let mut options = RigOptions::new(database);
-    options.platform.delay_ms = 4_000;
+    options.platform.delay_ms = 8_000;
     let rig = Rig::start(options).await;
     let _worker = Crew::workers(&rig, 1, &[]);
     let mut plugin = Crew::plugin(&rig, &[]);
     let said = rig.say(3, 1);
     let store = rig.store().await;
     let delivering = async || store.counts().await.expect("the store answers").responses.get("delivering") == Some(&3);
-    eventually("the answers are on their way", Duration::from_secs(20), delivering).await;
+    eventually("the answers are on their way", Duration::from_secs(60), delivering).await;
     plugin.member(0).signal(Signal::SIGSTOP);
     let lapsed = async || {
         let limits = AuditLimits { overdue: Duration::ZERO, max_age: None };
         let found = store.audit(&limits).await.expect("the store answers");
         found.iter().any(|found| found.kind == Irregularity::Undelivered && found.count == 3)
     };
-    eventually("the leases have run out", Duration::from_secs(20), lapsed).await;
+    eventually("the leases have run out", Duration::from_secs(60), lapsed).await;
     plugin.member(0).signal(Signal::SIGCONT);
-    rig.platform.wait_for_sends(3, Duration::from_secs(20)).await;
-    assert!(plugin.member(0).stop(Duration::from_secs(20)).is_some_and(|s| s.success()), "the plugin drains");
+    rig.platform.wait_for_sends(3, Duration::from_secs(60)).await;
+    assert!(plugin.member(0).stop(Duration::from_secs(60)).is_some_and(|s| s.success()), "the plugin drains");
     let verdict = Verdict::of(&rig, &said);
     assert!(verdict.is_clean(), "{verdict:#?}");
     assert_eq!(rig.is_sound(), Ok(()));

@@ -13,7 +13,7 @@ struct Stage {
     store: Store,
 }
 
-const TEXTS: [&str; 3] = ["one #letta(takes=1500)", "two", "three"];
+const TEXTS: [&str; 3] = ["one #letta(takes=4000)", "two", "three"];
 
 impl Stage {
     async fn set(database: Database) -> Self {

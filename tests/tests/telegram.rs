@@ -10,7 +10,7 @@ use broca_core::{MessageState, ResponseState};
 use broca_pipeline::crash::CrashPoint;
 use broca_rehearsal::telegram::{BOT_NAME, Fault, ScriptedTelegram, Sent, TOKEN, TelegramScript, in_group, in_private};
 use broca_store::{Counts, Store};
-use broca_tests::{Crew, Database, Rig, RigOptions, all_over, eventually};
+use broca_tests::{Crew, Database, Rig, all_over, eventually};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,13 +25,11 @@ struct Stage {
 impl Stage {
     async fn set(database: Database, more: &str) -> Self {
         let telegram = ScriptedTelegram::start(TelegramScript::default()).await.expect("a free port");
-        let mut options = RigOptions::new(database);
-        options.settings = format!(
+        let settings = format!(
             "[plugins.telegram.settings]\ntoken = \"{TOKEN}\"\napi_url = \"{}\"\nrequire_owner = false\n{more}",
             telegram.url()
         );
-        let rig = Rig::start(options).await;
-        let store = rig.store().await;
+        let (rig, store) = Rig::with(database, settings).await;
         Self { telegram, rig, store }
     }
 

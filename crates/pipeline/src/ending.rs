@@ -16,7 +16,7 @@ use broca_store::{
 use crate::{
     crash::{CrashPoint, point},
     held::Held,
-    meter,
+    meter, outcome,
     shared::Worker,
     work::{self, Next},
 };
@@ -136,14 +136,14 @@ fn judge(
         MessageEnd::Failed(failure) => Some(failure),
         _ => None,
     });
-    let if_failed = last.map(|failure| work::follows(route, failure, false)).unwrap_or_default();
+    let if_failed = last.map(|failure| outcome::follows(route, failure, false)).unwrap_or_default();
     Verdict { state, failure, usage, ends, response, if_failed, delay }
 }
 
 /// Every message by its own budget: what has none left fails, the others are tried again.
 fn end_of(route: &Resolved, message: &PendingMessage, outcome: &TurnOutcome) -> (MessageEnd, Duration) {
     let policy = route.retry.within(message.budget);
-    match work::decide(route, &policy, message, outcome.clone()) {
+    match outcome::decide(route, &policy, message, outcome.clone()) {
         End::Answered { .. } | End::Stored => (MessageEnd::Answered, Duration::ZERO),
         End::Failed { failure, .. } => (MessageEnd::Failed(failure), Duration::ZERO),
         End::Retry { failure, delay, .. } => (MessageEnd::Again(failure), delay),

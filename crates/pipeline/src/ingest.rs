@@ -39,7 +39,7 @@ pub struct Ingestor {
 impl Ingest for Ingestor {
     async fn ingest(&self, instance: &Instance, platform: &str, incoming: Incoming) -> Result<Ingested, IngestError> {
         let started = Instant::now();
-        let ingested = self.accept(instance, platform, incoming).await;
+        let ingested = self.accept((instance, platform), incoming, started).await;
         meter::reported(instance, platform, started, &ingested);
         ingested
     }
@@ -105,8 +105,12 @@ impl Ingest for Ingestor {
 }
 
 impl Ingestor {
-    async fn accept(&self, instance: &Instance, platform: &str, incoming: Incoming) -> Result<Ingested, IngestError> {
-        let started = Instant::now();
+    async fn accept(
+        &self,
+        (instance, platform): (&Instance, &str),
+        incoming: Incoming,
+        started: Instant,
+    ) -> Result<Ingested, IngestError> {
         let mut incoming = incoming.checked(&self.limits)?;
         if mutate::is_off(Protection::Dedup) {
             incoming.event_id = format!("{}-{}", incoming.event_id, MessageId::new());

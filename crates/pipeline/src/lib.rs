@@ -38,6 +38,7 @@ mod held;
 mod live_settings;
 mod meter;
 mod modes;
+mod outcome;
 mod parts;
 mod place;
 mod saying;

@@ -5,23 +5,21 @@
 
 use std::{
     collections::VecDeque,
-    num::NonZeroU32,
     time::{Duration, Instant},
 };
 
 use broca_bus::Job;
 use broca_core::{
-    Answer, ConversationId, HoldId, OutboxId, ResponseId, TurnOutcome,
+    ConversationId, HoldId, OutboxId,
     agent::{Failure, FailureClass},
     envelope::Envelope,
-    retry::{Decision, RetryPolicy},
-    route::{Facts, Mode, OnUnknown, Resolved},
+    route::{Facts, Mode, Resolved},
     subject,
 };
 use broca_letta::Stopped;
 use broca_store::{
-    ClaimRequest, Claimed, End, Fenced, Finish, Finished, IfFailed, Lease, NewResponse, Owed, OwedKind, PendingMessage,
-    StartedTurn, StoreError,
+    ClaimRequest, Claimed, End, Fenced, Finish, Finished, IfFailed, Lease, Owed, OwedKind, PendingMessage, StartedTurn,
+    StoreError,
 };
 
 use crate::{
@@ -32,6 +30,7 @@ use crate::{
     meter,
     modes::InMode,
     mutate::{self, Protection},
+    outcome::{came_to, decide, if_failed},
     pacing::gate::{self, Candidate, Gate},
     shared::{Gone, Worker, unless_gone},
     stopping, turn,
@@ -240,19 +239,6 @@ fn count(messages: &mut [PendingMessage], attempt: u32) {
     }
 }
 
-/// An end as the outcome that led to it.
-fn came_to(end: End) -> Stopped {
-    Stopped::Ended(match end {
-        End::Answered { answer, .. } => TurnOutcome::Answered(answer),
-        End::Stored => TurnOutcome::Answered(Answer::default()),
-        End::Failed { failure, turn_unknown: true } | End::Retry { failure, turn_unknown: true, .. } => {
-            TurnOutcome::Unknown(failure)
-        }
-        End::Failed { failure, .. } => TurnOutcome::Dead(failure),
-        End::Retry { failure, delay, .. } => TurnOutcome::Retry { after: Some(delay), failure },
-    })
-}
-
 fn resolve(worker: &Worker, message: &PendingMessage) -> Resolved {
     worker.routes.resolve(&Facts {
         instance: &message.instance,
@@ -261,54 +247,6 @@ fn resolve(worker: &Worker, message: &PendingMessage) -> Resolved {
         chat_id: message.chat_id.as_deref(),
         is_group: message.is_group,
     })
-}
-
-/// The one place where an outcome becomes a state.
-pub(crate) fn decide(route: &Resolved, policy: &RetryPolicy, message: &PendingMessage, outcome: TurnOutcome) -> End {
-    let spent = message.attempts.saturating_sub(message.attempts_before);
-    match outcome {
-        TurnOutcome::Answered(answer) => {
-            let response = answer.joined().map(|text| NewResponse { id: ResponseId::new(), text });
-            End::Answered { answer, response }
-        }
-        TurnOutcome::Dead(failure) | TurnOutcome::NoConversation(failure) => {
-            End::Failed { failure, turn_unknown: false }
-        }
-        TurnOutcome::Unknown(failure) if route.on_unknown == OnUnknown::DeadLetter => {
-            End::Failed { failure, turn_unknown: true }
-        }
-        TurnOutcome::Unknown(failure) => again(policy.decide(spent, message.age, None), failure, true),
-        TurnOutcome::Retry { after, failure } => again(policy.decide(spent, message.age, after), failure, false),
-    }
-}
-
-/// Another attempt, unless the message has had all that it is allowed.
-fn again(decision: Decision, failure: Failure, turn_unknown: bool) -> End {
-    match decision {
-        Decision::RetryAfter(delay) => End::Retry { failure, delay, turn_unknown },
-        Decision::GiveUp(why) => {
-            let reason = format!("{} ({why})", failure.reason);
-            End::Failed { failure: Failure::new(failure.class, reason), turn_unknown }
-        }
-    }
-}
-
-/// What follows should it have failed for good. What was never tried in time says nothing of its conversation.
-fn if_failed(route: &Resolved, end: &End, too_old: bool) -> IfFailed {
-    match end {
-        End::Failed { failure, .. } => follows(route, failure, too_old),
-        End::Answered { .. } | End::Stored | End::Retry { .. } => IfFailed::default(),
-    }
-}
-
-pub(crate) fn follows(route: &Resolved, failure: &Failure, too_old: bool) -> IfFailed {
-    let policy = route.notice.as_ref().filter(|_| route.mode != Mode::Listen);
-    let text = policy.and_then(|policy| policy.says(failure.class));
-    let counts = !too_old && failure.class.may_be_the_conversations();
-    IfFailed {
-        notice: text.map(|text| NewResponse { id: ResponseId::new(), text: text.to_owned() }),
-        quarantine_after: NonZeroU32::new(route.quarantine_after).filter(|_| counts),
-    }
 }
 
 async fn finish(

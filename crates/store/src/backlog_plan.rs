@@ -85,11 +85,9 @@ async fn step(tx: &mut Tx<'_>, next: &Next) -> Result<BacklogStep, StoreError> {
     let mut done = Vec::with_capacity(items.len());
     for item in items {
         let skipped = match &act {
-            BacklogAct::Answer { per_second } => {
-                pace(tx, next, &item, until(begun, now, &item, *per_second), now).await?
-            }
-            BacklogAct::CatchUp { per_second } => {
-                catch_up(tx, next, &item, until(begun, now, &item, *per_second), now).await?
+            BacklogAct::Answer { per_second } | BacklogAct::CatchUp { per_second } => {
+                let until = until(begun, now, &item, *per_second);
+                go_on(tx, next, &item, (!paced, until), now).await?
             }
             BacklogAct::Skip { reason, notice } => pass_over(tx, next, &item, (reason, notice.as_deref()), now).await?,
         };
@@ -111,24 +109,26 @@ SELECT c.id FROM messages m JOIN conversations c ON c.id = m.conversation_id
 WHERE m.id = $1 AND (c.head < c.tail
     OR (SELECT EXISTS (SELECT 1 FROM messages h WHERE h.conversation_id = c.id AND h.held_by IS NOT NULL)))";
 
-const NOTHING: &str = "nothing of it waits any more";
-
 pub(crate) const PACE: &str = "-- backlog: pace
 INSERT INTO holds (id, kind, subject, reason, actor, created_at, expires_at, plan_id)
 VALUES ($1, 'conversation', $2, $3, $4, $5, $6, $7)
 ON CONFLICT (kind, subject) WHERE settled_at IS NULL DO NOTHING";
 
-/// Says why it was skipped.
-async fn pace(
+/// At its time, and by one turn where it is to be caught up with: a conversation that is on hold is caught up with when it
+/// goes on. Says why it was skipped.
+async fn go_on(
     tx: &mut Tx<'_>,
     next: &Next,
     item: &ItemRow,
-    until: i64,
+    (join, until): (bool, i64),
     now: i64,
 ) -> Result<Option<String>, StoreError> {
     let Some((conversation,)) = ask!(tx, fetch_optional, (Uuid,), WORK, item.message_id)? else {
-        return Ok(Some(NOTHING.to_owned()));
+        return Ok(Some("nothing of it waits any more".to_owned()));
     };
+    if join && catch_up::join(tx, &ConversationId(conversation)).await? == 0 {
+        return Ok(Some("nothing stands in its queue: what waits is on hold, or its turn has begun".to_owned()));
+    }
     if until <= now {
         return Ok(None);
     }
@@ -140,24 +140,6 @@ async fn pace(
     }
     let detail = json!({"hold": hold, "reason": reason, "until": until});
     note(tx, &Event::new(EventKind::Held, now).conversation(conversation).actor(actor).detail(detail)).await?;
-    Ok(None)
-}
-
-/// A conversation that is on hold is caught up with when it goes on.
-async fn catch_up(
-    tx: &mut Tx<'_>,
-    next: &Next,
-    item: &ItemRow,
-    until: i64,
-    now: i64,
-) -> Result<Option<String>, StoreError> {
-    let Some((conversation,)) = ask!(tx, fetch_optional, (Uuid,), WORK, item.message_id)? else {
-        return Ok(Some(NOTHING.to_owned()));
-    };
-    if catch_up::join(tx, &ConversationId(conversation)).await? == 0 {
-        return Ok(Some("nothing stands in its queue: what waits is on hold, or its turn has begun".to_owned()));
-    }
-    pace(tx, next, item, until, now).await?;
     Ok(None)
 }
 

@@ -1,10 +1,66 @@
-//! The end of work on a message, flattened to the columns that both databases write.
+//! The end of work on a message: what is said of it, and that flattened to the columns that both databases write.
 
-use broca_core::{HoldId, MessageId, MessageState, OutboxId, Timestamp, TurnState, agent::Failure, clock::micros};
+use std::{num::NonZeroU32, time::Duration};
+
+use broca_core::{
+    Answer, ConversationId, HoldId, MessageId, MessageState, OutboxId, ResponseId, Timestamp, TurnId, TurnState,
+    agent::Failure, clock::micros,
+};
 use serde_json::Value;
 use sqlx::types::Uuid;
 
-use crate::{End, Fenced, Finish, Finished, NewResponse, StoreError};
+use crate::{Fenced, StoreError};
+
+/// The end of work on one message, or of one attempt at it.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    pub conversation: ConversationId,
+    pub epoch: i64,
+    pub message: MessageId,
+    /// The turn that ended; `None` when none was started (listen mode, attempts used up before the call).
+    pub turn: Option<TurnId>,
+    pub end: End,
+    pub if_failed: IfFailed,
+}
+
+/// What follows from [`End::Failed`], in the same transaction.
+#[derive(Clone, Debug, Default)]
+pub struct IfFailed {
+    /// What the person is told.
+    pub notice: Option<NewResponse>,
+    /// It counts as a failure of the conversation; the so-manieth in a row puts it on hold.
+    pub quarantine_after: Option<NonZeroU32>,
+}
+
+#[derive(Clone, Debug)]
+pub enum End {
+    /// Completed. With text, a response row and its owed publish are written too.
+    Answered { answer: Answer, response: Option<NewResponse> },
+    /// Kept without a turn.
+    Stored,
+    /// Dead-lettered, with its owed copy to the dead-letter stream; `turn_unknown` ends the turn as unknown, not dead.
+    Failed { failure: Failure, turn_unknown: bool },
+    /// Tried again after `delay`: the turn ends as `retry` (with `turn_unknown` as unknown), the conversation is parked
+    /// and given up until then.
+    Retry { failure: Failure, delay: Duration, turn_unknown: bool },
+}
+
+#[derive(Clone, Debug)]
+pub struct NewResponse {
+    pub id: ResponseId,
+    pub text: String,
+}
+
+/// What a [`Finish`] led to.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// The answer's owed publish (or the dead letter's), to be made now.
+    pub owed: Option<(OutboxId, Timestamp)>,
+    /// The lease was released: nothing is pending, or the conversation is parked.
+    pub released: bool,
+    /// The hold that the conversation is on from now, because it failed too often.
+    pub quarantined: Option<HoldId>,
+}
 
 pub(crate) struct Ending<'a> {
     pub(crate) finish: &'a Finish,

@@ -1,10 +1,10 @@
 //! What goes into the store and what comes out of it: the vocabulary of its operations.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use broca_core::{
-    Answer, ConversationId, HoldId, Instance, KeptFile, MessageId, MessageState, OutboxId, Part, Profile, Receipt,
-    Response, ResponseId, ResponseKind, ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId,
+    ConversationId, Instance, KeptFile, MessageId, MessageState, OutboxId, Part, Profile, Receipt, Response,
+    ResponseId, ResponseKind, ResponseState, Timestamp, TraceParent, TurnId, UserId, WorkerId,
     access::{Allowance, Suppression},
     agent::Failure,
     retry::Budget,
@@ -186,83 +186,12 @@ pub struct StartedTurn {
     pub age: Duration,
 }
 
-/// Recorded before the agent is called. Also counts the attempt on the message.
-#[derive(Clone, Debug)]
-pub struct StartTurn {
-    pub turn: TurnId,
-    pub conversation: ConversationId,
-    pub epoch: i64,
-    pub message: MessageId,
-    pub worker: WorkerId,
-}
-
-/// Recorded before a successor asks the agent about a turn that it finds started. Also counts an attempt, unless
-/// the predecessor handed the turn over in good order.
-#[derive(Clone, Debug)]
-pub struct ResumeTurn {
-    pub turn: TurnId,
-    pub conversation: ConversationId,
-    pub epoch: i64,
-    pub worker: WorkerId,
-}
-
 /// The answer to a write under a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fenced<T> {
     Done(T),
     /// The lease was lost: nothing was written, and nothing else may be.
     LeaseLost,
-}
-
-/// The end of work on one message, or of one attempt at it.
-#[derive(Clone, Debug)]
-pub struct Finish {
-    pub conversation: ConversationId,
-    pub epoch: i64,
-    pub message: MessageId,
-    /// The turn that ended; `None` when none was started (listen mode, attempts used up before the call).
-    pub turn: Option<TurnId>,
-    pub end: End,
-    pub if_failed: IfFailed,
-}
-
-/// What follows from [`End::Failed`], in the same transaction.
-#[derive(Clone, Debug, Default)]
-pub struct IfFailed {
-    /// What the person is told.
-    pub notice: Option<NewResponse>,
-    /// It counts as a failure of the conversation; the so-manieth in a row puts it on hold.
-    pub quarantine_after: Option<NonZeroU32>,
-}
-
-#[derive(Clone, Debug)]
-pub enum End {
-    /// Completed. With text, a response row and its owed publish are written too.
-    Answered { answer: Answer, response: Option<NewResponse> },
-    /// Kept without a turn.
-    Stored,
-    /// Dead-lettered, with its owed copy to the dead-letter stream; `turn_unknown` ends the turn as unknown, not dead.
-    Failed { failure: Failure, turn_unknown: bool },
-    /// Tried again after `delay`: the turn ends as `retry` (with `turn_unknown` as unknown), the conversation is parked
-    /// and given up until then.
-    Retry { failure: Failure, delay: Duration, turn_unknown: bool },
-}
-
-#[derive(Clone, Debug)]
-pub struct NewResponse {
-    pub id: ResponseId,
-    pub text: String,
-}
-
-/// What a [`Finish`] led to.
-#[derive(Clone, Debug)]
-pub struct Finished {
-    /// The answer's owed publish (or the dead letter's), to be made now.
-    pub owed: Option<(OutboxId, Timestamp)>,
-    /// The lease was released: nothing is pending, or the conversation is parked.
-    pub released: bool,
-    /// The hold that the conversation is on from now, because it failed too often.
-    pub quarantined: Option<HoldId>,
 }
 
 /// A conversation that has work and nobody who does it: publish a wake for its message.

@@ -1,8 +1,28 @@
-//! What both databases share of turns.
+//! Turns as they begin: what is said of them, and what both databases share.
 
-use broca_core::{MessageId, MessageState, TurnId};
+use broca_core::{ConversationId, MessageId, MessageState, TurnId, WorkerId};
 
 use crate::StoreError;
+
+/// Recorded before the agent is called. Also counts the attempt on the message.
+#[derive(Clone, Debug)]
+pub struct StartTurn {
+    pub turn: TurnId,
+    pub conversation: ConversationId,
+    pub epoch: i64,
+    pub message: MessageId,
+    pub worker: WorkerId,
+}
+
+/// Recorded before a successor asks the agent about a turn that it finds started. Also counts an attempt, unless
+/// the predecessor handed the turn over in good order.
+#[derive(Clone, Debug)]
+pub struct ResumeTurn {
+    pub turn: TurnId,
+    pub conversation: ConversationId,
+    pub epoch: i64,
+    pub worker: WorkerId,
+}
 
 /// The agent's own name for what a turn became.
 #[derive(Clone, Debug)]

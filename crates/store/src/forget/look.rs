@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What is kept of a person.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, sqlx::FromRow)]
 pub struct PersonData {
     pub profiles: i64,
     pub messages: i64,
@@ -31,8 +31,10 @@ pub struct PersonData {
     pub holds: i64,
     /// Dead letters whose copies are on their way to the broker.
     pub copies_owed: i64,
+    #[sqlx(skip)]
     pub conversations: Vec<PersonConversation>,
     /// Conversations that an agent keeps of them.
+    #[sqlx(skip)]
     pub agent_conversations: Vec<AgentSide>,
 }
 
@@ -75,25 +77,6 @@ SELECT (SELECT count(*) FROM who) AS profiles, (SELECT count(*) FROM theirs) AS 
        (SELECT count(*) FROM holds WHERE kind = 'user' AND subject = $2) AS holds,
        (SELECT count(*) FROM outbox o JOIN theirs t ON t.id = o.message_id WHERE o.kind = 'dead_letter') AS copies_owed";
 
-#[derive(sqlx::FromRow)]
-struct Counts {
-    profiles: i64,
-    messages: i64,
-    waiting: i64,
-    in_turn: i64,
-    turns: i64,
-    answers: i64,
-    answers_waiting: i64,
-    in_delivery: i64,
-    deliveries: i64,
-    events: i64,
-    replays: i64,
-    plan_items: i64,
-    dead_targets: i64,
-    holds: i64,
-    copies_owed: i64,
-}
-
 /// By their scope, also those of which no message is left. A chat is the person's own when nobody else ever wrote there,
 /// as far as anybody knows, and it is no group.
 pub(crate) const CONVERSATIONS: &str = "-- forget: conversations
@@ -119,23 +102,7 @@ WHERE p.user_id = $1 AND t.agent_conversation IS NOT NULL";
 
 async fn look(tx: &mut Tx<'_>, user: UserId) -> Result<PersonData, StoreError> {
     let hex = user.0.simple().to_string();
-    let Counts {
-        profiles,
-        messages,
-        waiting,
-        in_turn,
-        turns,
-        answers,
-        answers_waiting,
-        in_delivery,
-        deliveries,
-        events,
-        replays,
-        plan_items,
-        dead_targets,
-        holds,
-        copies_owed,
-    } = ask!(tx, fetch_one, Counts, COUNTS, user.0, hex)?;
+    let counts = ask!(tx, fetch_one, PersonData, COUNTS, user.0, hex)?;
     type Row = (Uuid, String, Option<String>, bool);
     let rows = ask!(tx, fetch_all, Row, CONVERSATIONS, user.0, format!("user:{user}"))?;
     let said = ask!(tx, fetch_all, (Uuid, String), AGENT_SIDE, user.0)?;
@@ -149,25 +116,8 @@ async fn look(tx: &mut Tx<'_>, user: UserId) -> Result<PersonData, StoreError> {
     agent_conversations.sort();
     agent_conversations.dedup();
     let conversation = |(id, agent, _, own): Row| PersonConversation { id: ConversationId(id), agent, own };
-    Ok(PersonData {
-        profiles,
-        messages,
-        waiting,
-        in_turn,
-        turns,
-        answers,
-        answers_waiting,
-        in_delivery,
-        deliveries,
-        events,
-        replays,
-        plan_items,
-        dead_targets,
-        holds,
-        copies_owed,
-        conversations: rows.into_iter().map(conversation).collect(),
-        agent_conversations,
-    })
+    let conversations = rows.into_iter().map(conversation).collect();
+    Ok(PersonData { conversations, agent_conversations, ..counts })
 }
 
 impl Store {

@@ -182,16 +182,15 @@ async fn it_says_itself_that_a_person_has_to_do_something() {
 
 #[tokio::test]
 async fn a_slow_one_holds_nobody_else_up() {
-    let how = "pid = os.fork()\n        if pid == 0:\n            time.sleep(1 if line['response']['rest'] == 'slow' else 0)\n            say('delivered', id=line['id'])\n            os._exit(0)";
+    let how = "pid = os.fork()\n        if pid == 0:\n            time.sleep(5 if line['response']['rest'] == 'slow' else 0)\n            say('delivered', id=line['id'])\n            os._exit(0)";
     let scene = Arc::new(Scene::ready(behaves(how)).await);
     let message = scene.first().await;
     let slow = tokio::spawn({
         let scene = scene.clone();
         async move { scene.answer(message, "slow").await }
     });
-    let begun = Instant::now();
     scene.answer(message, "fast").await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(1) && !slow.is_finished());
+    assert!(!slow.is_finished());
     slow.await.unwrap().unwrap();
 }
 

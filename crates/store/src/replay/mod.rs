@@ -13,17 +13,18 @@
 //! count from there, and their age from `replayed_at`. A late end of an attempt from before therefore still finds
 //! nothing that it fits.
 
-use broca_core::{
-    EventKind, MessageId, MessageState, OutboxId, PlanId, ResponseId, ResponseState, Timestamp, agent::FailureClass,
-};
-use serde::Serialize;
+mod history;
+
+use broca_core::{EventKind, MessageState, OutboxId, PlanId, ResponseState, Timestamp, agent::FailureClass};
 use serde_json::json;
 use sqlx::types::Uuid;
 
+pub use self::history::ReplayRecord;
+pub(crate) use self::history::replays_of;
+use self::history::{History, record};
 use crate::{
     PlanItem, Stage, Store, StoreError,
-    closing::{CloseLetter, close},
-    decode::{count, parsed},
+    decode::parsed,
     journal::{Event, note},
     plans::{self, ItemRow},
     queue,
@@ -44,25 +45,6 @@ pub enum Replayed {
     /// It is a plan for what waits ([`crate::BacklogAct`]).
     OfBacklog,
     Unknown,
-}
-
-/// One replay that was made, and what it overwrote.
-#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
-pub struct ReplayRecord {
-    pub stage: Stage,
-    pub response_id: Option<ResponseId>,
-    pub plan_id: PlanId,
-    pub actor: String,
-    pub at: Timestamp,
-    pub was_state: String,
-    pub class: Option<String>,
-    pub reason: Option<String>,
-    /// Its place in the conversation until then.
-    pub was_seq: i64,
-    /// Attempts at this stage until then.
-    pub attempts: u32,
-    /// What the message said before it was edited.
-    pub was_text: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -311,73 +293,6 @@ async fn owe(
     Ok(())
 }
 
-/// What the replay overwrites.
-struct History<'a> {
-    state: &'a str,
-    class: Option<&'a str>,
-    reason: Option<&'a str>,
-    seq: i64,
-    attempts: i64,
-    text: Option<&'a str>,
-}
-
-pub(crate) const RECORD: &str = "-- replay: history
-INSERT INTO replays (message_id, response_id, stage, plan_id, actor, was_state, class, reason, was_seq, attempts,
-                     was_text, replayed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-
-async fn record(tx: &mut Tx<'_>, next: &Next, item: &ItemRow, was: History<'_>, now: i64) -> Result<(), StoreError> {
-    change!(
-        tx,
-        RECORD,
-        item.message_id,
-        item.response_id,
-        item.stage.as_str(),
-        next.plan.0,
-        next.actor.as_str(),
-        was.state,
-        was.class,
-        was.reason,
-        was.seq,
-        was.attempts,
-        was.text,
-        now,
-    )?;
-    // A stored, cancelled or answered message was no letter.
-    if ["failed", "dead", "unknown"].contains(&was.state) {
-        let letter = CloseLetter {
-            subject: item.response_id.unwrap_or(item.message_id),
-            round: item.round,
-            stage: parsed(&item.stage)?,
-            message: MessageId(item.message_id),
-            how: "replayed",
-            actor: next.actor.clone(),
-            note: None,
-        };
-        close(tx, &letter).await?;
-    }
-    Ok(())
-}
-
-pub(crate) const REPLAYS: &str = "-- replays of a message
-SELECT stage, response_id, plan_id, actor, replayed_at, was_state, class, reason, was_seq, attempts, was_text
-FROM replays WHERE message_id = $1 ORDER BY replayed_at";
-
-#[derive(sqlx::FromRow)]
-struct Record {
-    stage: String,
-    response_id: Option<Uuid>,
-    plan_id: Uuid,
-    actor: String,
-    replayed_at: i64,
-    was_state: String,
-    class: Option<String>,
-    reason: Option<String>,
-    was_seq: i64,
-    attempts: i64,
-    was_text: Option<String>,
-}
-
 impl Store {
     /// Replays the next item of a plan, or finds that it must be skipped; either is recorded with it. May be called
     /// while workers run, by several at once, and again after any error: what was done stays done.
@@ -386,24 +301,4 @@ impl Store {
     pub async fn replay_next(&self, plan: PlanId, actor: &str) -> Result<Replayed, StoreError> {
         self.once::<Step>(Next { plan, actor: actor.to_owned() }).await
     }
-}
-
-/// How often and why a message was replayed, oldest first.
-pub(crate) async fn replays_of(tx: &mut Tx<'_>, message: Uuid) -> Result<Vec<ReplayRecord>, StoreError> {
-    let record = |row: Record| {
-        Ok(ReplayRecord {
-            stage: parsed(&row.stage)?,
-            response_id: row.response_id.map(ResponseId),
-            plan_id: PlanId(row.plan_id),
-            actor: row.actor,
-            at: Timestamp(row.replayed_at),
-            was_state: row.was_state,
-            class: row.class,
-            reason: row.reason,
-            was_seq: row.was_seq,
-            attempts: count(row.attempts)?,
-            was_text: row.was_text,
-        })
-    };
-    ask!(tx, fetch_all, Record, REPLAYS, message)?.into_iter().map(record).collect()
 }
