@@ -5,6 +5,7 @@ mod app;
 mod cli;
 mod commands;
 mod config;
+mod dashboard;
 mod embedded;
 mod failure;
 mod manager;

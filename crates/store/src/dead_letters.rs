@@ -297,7 +297,7 @@ impl Row {
 }
 
 /// A pattern for `LIKE` with `!` as its escape.
-fn pattern(contains: &str) -> String {
+pub(crate) fn pattern(contains: &str) -> String {
     let mut pattern = String::from("%");
     for c in contains.to_lowercase().chars() {
         if matches!(c, '!' | '%' | '_') {

@@ -13,9 +13,11 @@ mod call;
 mod caller;
 mod check;
 pub mod confirm;
+mod conversations;
 mod dead_letters;
 mod deps;
 mod error;
+mod flow;
 mod holds;
 mod messages;
 mod metrics;
@@ -23,9 +25,11 @@ mod modes;
 mod pairing;
 mod person;
 mod plugins;
+mod queues;
 mod redaction;
 mod replays;
 mod retention;
+mod search;
 mod spoken;
 mod status;
 pub mod table;
@@ -33,6 +37,7 @@ mod targets;
 pub mod tokens;
 mod users;
 mod which;
+mod workers;
 
 use std::future::Future;
 
@@ -56,12 +61,14 @@ pub use self::{
     call::Entry,
     caller::Caller,
     check::{CheckAll, WhichCheck},
+    conversations::{BusyNow, ListBusy, ShowConversation, ShownTalk, WhichBusy, WhichTalk},
     dead_letters::{
         ListLetters, PurgeLetters, ResolveLetters, ShowLetter, WhichClosed, WhichCopies, WhichLetter, WhichLetters,
         WhichPage, WhichResolved,
     },
     deps::{Configured, Deps, Running},
     error::{Code, OperationError},
+    flow::{ShowFlow, WhichFlow},
     holds::{AddHold, HoldOn, ListHolds, ListedHolds, NewHold, ReleaseHolds, ReleasedHolds, WhichHolds, WhichReleased},
     messages::{CancelMessage, ExplainMessage, ShowMessage, WhichCancelled, WhichExplained, WhichShown},
     metrics::{Numbers, ShowMetrics, WhichMetrics},
@@ -75,16 +82,21 @@ pub use self::{
         DisablePlugin, EnablePlugin, ListPluginChanges, LoadPlugin, OrderedPlugin, RestartPlugin, StartPlugin,
         StopPlugin, UnloadPlugin, WhichPlugin, WhichPluginChanges,
     },
+    queues::{
+        AccountNow, InstanceNow, InstancesNow, ListInstances, QueuesNow, ShowQueues, WhichInstances, WhichQueues,
+    },
     redaction::without_texts,
     replays::{
         ApplyReplay, PlanReplay, PlannedReplay, PreviewReplay, ReplayNow, ReplayedNow, WhichApplied, WhichReplayed,
     },
     retention::{PlanRetention, RemovedNow, RunRetention, ShowRetention, WhichRemoved, WhichRetention},
+    search::{ListMessages, ListedMessages, WhichFound, WhichMessages},
     spoken::{Moment, Span, age, duration},
     status::{ShowStatus, WhichStatus, Whole},
     targets::{ClearTargets, ListTargets, WhichCleared, WhichTargets},
     users::{ListConversations, ListUsers, Renaming, ShowUser, UpdateUser, WhichPeople, WhichPerson},
     which::WhichMessage,
+    workers::{ListWorkers, WhichWorkers, WorkersNow},
 };
 
 /// What an operation does to the world.

@@ -1,4 +1,6 @@
-//! `broca message`: one message, all that happened to it, and its end before its time.
+//! `broca message`: looking for messages; one of them, all that happened to it, and its end before its time.
+
+mod list;
 
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ use crate::{
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Looks for messages, the newest first
+    List(list::Args),
     /// Its text, its state, its answers, and its journey: every step from its acceptance on
     Show(ShowArgs),
     /// Ends it if it waits for its turn, stops the turn that it has, or keeps its answer from being delivered
@@ -56,6 +60,7 @@ pub(crate) struct CancelArgs {
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
     match command {
+        Command::List(args) => list::run(app, args).await,
         Command::Show(args) => show(app, args).await,
         Command::Cancel(args) => end(app, args).await,
     }
