@@ -16,6 +16,8 @@ pub(crate) struct Prepared {
     pub(crate) rig: Rig,
     /// Answered.
     pub(crate) answered: String,
+    /// Of the answered one.
+    pub(crate) conversation: String,
     /// Dead letters.
     pub(crate) failed: Vec<String>,
 }
@@ -52,10 +54,12 @@ impl Prepared {
         let ids = |value: &Value| value["message_id"].as_str().expect("an id").to_owned();
         let failed = letters["items"].as_array().expect("a list").iter().map(ids).collect();
         let history = store.history("demo", "ann", 1).await.expect("the store answers");
-        let answered = history[0].message.to_string();
+        let answered = history[0].message;
+        let conversation = store.message(answered).await.expect("the store answers").expect("it is there");
+        let (answered, conversation) = (answered.to_string(), conversation.conversation_id.to_string());
         json(&rig, &["hold", "add", "--agent", "default", "--reason", "for the test"]);
         json(&rig, &["ignore", "add", "demo/mallory", "--reason", "for the test"]);
-        Self { rig, answered, failed }
+        Self { rig, answered, conversation, failed }
     }
 
     /// A token of that name, with these options.

@@ -21,6 +21,7 @@ mod home;
 mod ingest;
 mod journey;
 mod live;
+mod looking;
 mod notices;
 mod outage;
 mod pacing;

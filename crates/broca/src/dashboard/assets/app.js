@@ -115,6 +115,8 @@ function run(view, page) {
       if (gone.signal.aborted || error.status === 401) return;
       if (!error.status && error.name !== "Error" && !("code" in error)) console.error(error);
       show(page.trouble, problem(error, again));
+      // Asking again for what is not there shows nothing new.
+      if (error.status === 404 || error.status === 403) { show(page.live); show(page.body); return; }
       if (!shown) show(page.body);
     }
     tell();
@@ -133,7 +135,9 @@ function pause() {
   }
 }
 
+let counting;
 async function count() {
+  clearTimeout(counting);
   const place = document.querySelector("[data-count=letters]");
   if (place && !document.hidden) {
     const numbers = await ask("metrics.show").catch(() => null);
@@ -146,7 +150,7 @@ async function count() {
       if (open > before) say(`${open - before} more dead letters`);
     }
   }
-  setTimeout(count, COUNT_EVERY);
+  if (session.who) counting = setTimeout(count, COUNT_EVERY);
 }
 
 async function start() {
@@ -160,6 +164,7 @@ async function start() {
   if (!session.who) return loginPage(root, start);
   show(root, frame());
   go();
+  count();
 }
 
 // The address is where one is: the link past the navigation leaves it alone.
@@ -169,4 +174,3 @@ whenLoggedOut(() => { stop(); who().catch(() => {}).finally(() => loginPage(root
 addEventListener("hashchange", go);
 listen({ theme: turnTheme, pause });
 await start();
-count();

@@ -22,7 +22,7 @@ export function spark(values, tone, label) {
 /** A round number that is not below. */
 function round(value) {
   const magnitude = 10 ** Math.floor(Math.log10(Math.max(1, value)));
-  return [1, 2, 5, 10].map((n) => n * magnitude).find((n) => n >= value);
+  return [1, 2, 3, 4, 5, 6, 8, 10].map((n) => n * magnitude).find((n) => n >= value);
 }
 
 /** What came in and went out as lines, what failed as bars. */
@@ -34,20 +34,18 @@ export function flowChart(times, series, bucketSeconds) {
   const bars = series.failed.map((value, n) => value > 0 && svg("rect", {
     class: "bar-failed", x: Math.max(0, n * step - step * 0.3), width: step * 0.6, y: height - Math.max(3, (value / most) * height), height: Math.max(3, (value / most) * height), rx: 1,
   }));
-  const line = (values, tone) => {
-    const d = path(values, most, height);
-    return [svg("path", { class: `area ${tone}`, d: `${d}L${WIDTH} ${height}L0 ${height}Z` }), svg("path", { class: `line ${tone}`, d })];
-  };
+  const line = (values, tone) => svg("path", { class: `line ${tone}`, d: path(values, most, height) });
+  const area = svg("path", { class: "area in", d: `${path(series.in, most, height)}L${WIDTH} ${height}L0 ${height}Z` });
   const sum = (values) => values.reduce((a, b) => a + b, 0);
   const label = `In ${number(sum(series.in))}, out ${number(sum(series.out))}, failed ${number(sum(series.failed))}, since ${at(times[0])}`;
   const figure = svg("svg", { viewBox: `0 -4 ${WIDTH} ${height + 8}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
-    levels, line(series.in, "in"), line(series.out, "out"), bars);
+    levels, area, line(series.in, "in"), line(series.out, "out"), bars);
   const per = bucketSeconds === 1 ? "second" : plural(bucketSeconds, "second");
   const key = (tone, text) => h("span", { "data-tone": tone }, h("i"), text);
   return h("figure", { cls: "chart" },
     h("div", { cls: "row between" },
       h("div", { cls: "legend" }, key("in", "In"), key("out", "Out"), key("failed", "Failed")),
-      h("span", { cls: "small soft" }, `messages each ${per}, up to ${number(most)}`)),
-    figure,
+      h("span", { cls: "small soft" }, `each ${per}`)),
+    h("div", { cls: "plot" }, figure, h("span", { cls: "level most", "aria-hidden": "true" }, number(most)), h("span", { cls: "level half", "aria-hidden": "true" }, number(most / 2))),
     h("div", { cls: "axis" }, h("span", {}, at(times[0])), h("span", {}, at(times[Math.floor(times.length / 2)])), h("span", {}, "now")));
 }

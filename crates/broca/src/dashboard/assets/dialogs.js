@@ -21,7 +21,9 @@ export function open(title, lead, build, { small } = {}) {
     close,
     dialog,
     fill(body, footer, heading = title, more = lead) {
-      show(place, h("header", {}, h("h2", { id }, heading), more && h("p", {}, more)), h("div", { cls: "body" }, body), h("footer", {}, footer));
+      show(place, h("header", {}, h("h2", { id, tabindex: "-1" }, heading), more && h("p", {}, more)), h("div", { cls: "body" }, body), h("footer", {}, footer));
+      // What had the focus is gone: whoever hears the page is told what it says now.
+      if (dialog.open && !place.contains(document.activeElement)) place.querySelector("h2").focus();
     },
   });
   dialog.showModal();

@@ -2,18 +2,19 @@ import { may } from "./api.js";
 import { h, region } from "./dom.js";
 import { asked, carryOut } from "./dialogs.js";
 import { button, card, conversationLink, empty, field, options, pill, table, time } from "./parts.js";
-import { ago, number, plural, until } from "./words.js";
+import { ago, brief, number, plural, until } from "./words.js";
 
 const KINDS = [["instance", "Plugin instance"], ["agent", "Agent"], ["route", "Route"], ["user", "Person"], ["conversation", "Conversation"]];
-const TIMES = [["", "until somebody releases it"], ["10m", "10 minutes"], ["1h", "1 hour"], ["8h", "8 hours"], ["1d", "1 day"]];
+const NAMES = Object.fromEntries(KINDS);
+const TIMES = [["", "until it is released"], ["10m", "10 minutes"], ["1h", "1 hour"], ["8h", "8 hours"], ["1d", "1 day"]];
 
 /** Asks for what is to be kept back, and puts it on hold. Gives the hold, or nothing. */
 export async function newHold({ kind, subject } = {}) {
-  const words = await asked("New hold", "Messages are still accepted; they wait until the hold ends.", [h("div", { cls: "filters" },
+  const words = await asked("New hold", "Messages are still accepted; they wait until the hold ends.", [h("div", { cls: "two" },
     field("What", h("select", { name: "kind" }, options(KINDS, kind))),
-    field("Which", h("input", { name: "subject", required: true, value: subject ?? "", placeholder: "name or id", autocomplete: "off" }), { wide: true }),
+    field("Which", h("input", { name: "subject", required: true, value: subject ?? "", placeholder: "name or id", autocomplete: "off" })),
     field("Why; everybody who looks sees it", h("input", { name: "reason", required: true, maxlength: 200 }), { wide: true }),
-    field("For", h("select", { name: "life" }, options(TIMES))))], { word: "Hold" });
+    field("For", h("select", { name: "life" }, options(TIMES)), { wide: true }))], { word: "Hold" });
   if (!words) return null;
   const request = { on: { [words.kind]: words.subject }, reason: words.reason, ...(words.life ? { for: words.life } : {}) };
   return carryOut("hold.add", request, { title: "New hold", then: "On hold" });
@@ -26,12 +27,12 @@ async function release(hold, again) {
 
 function columns(again) {
   return [
-    ["What", ({ kind, subject }) => [kind === "conversation" ? conversationLink(subject) : h("strong", { cls: kind === "user" ? "mono" : "" }, subject), h("span", { cls: "sub" }, kind)]],
+    ["What", ({ kind, subject }) => [kind === "conversation" ? conversationLink(subject) : kind === "user" ? h("span", { cls: "mono", title: subject }, brief(subject)) : h("strong", {}, subject), h("span", { cls: "sub" }, NAMES[kind] ?? kind)]],
     ["State", ({ state, actor }) => [pill(state, undefined, state === "over" ? "" : undefined), actor === "broca" && h("span", { cls: "sub" }, "it kept failing")]],
     ["Why", ({ reason, actor }) => [h("span", { cls: "wrap" }, reason), h("span", { cls: "sub" }, actor)], "full"],
     ["Kept back", ({ messages }) => number(messages), "number"],
     ["Since", ({ created_at: at }) => time(at)],
-    ["Until", (hold) => (hold.released_at ? [`released ${ago(hold.released_at)}`, h("span", { cls: "sub" }, hold.released_by)] : hold.expires_at ? time(hold.expires_at, hold.state === "active" ? until(hold.expires_at) : ago(hold.expires_at)) : "released")],
+    ["Until", (hold) => (hold.released_at ? [`released ${ago(hold.released_at)}`, h("span", { cls: "sub" }, hold.released_by)] : hold.expires_at ? time(hold.expires_at, hold.state === "active" ? until(hold.expires_at) : ago(hold.expires_at)) : "it is released")],
     may("operate") && ["", (hold) => hold.state === "active" && button("Release…", () => release(hold, again), { kind: "tiny", key: `release-${hold.id}` })],
   ].filter(Boolean);
 }

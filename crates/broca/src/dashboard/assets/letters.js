@@ -3,7 +3,7 @@ import { h, show } from "./dom.js";
 import { asked, carryOut } from "./dialogs.js";
 import { button, card, empty, field, filled, messageLink, options, pill, problem, remember, table, text, time } from "./parts.js";
 import { planReplay } from "./replay.js";
-import { number, plural } from "./words.js";
+import { number, plural, spoken } from "./words.js";
 
 const PAGE = 50;
 const SINCE = [["", "Any time"], ["1h", "Last hour"], ["1d", "Last day"], ["7d", "Last week"]];
@@ -47,7 +47,7 @@ function filterForm(query) {
     field("Class", input("class", { placeholder: "rejected" })),
     field("Plugin", input("instance", { placeholder: "telegram" })),
     field("Agent", input("agent", { placeholder: "default" })),
-    field("Person", input("user", { placeholder: "id on the platform" })),
+    field("Person", input("user", { placeholder: "platform id" })),
     mayRead() && field("Says", input("contains", { type: "search", "data-search": "" })),
     h("div", { cls: "row" }, h("button", { cls: "button main-act" }, "Filter")));
 }
@@ -63,7 +63,7 @@ function list({ items, cursor, chosen, filter, draw, look }) {
   const columns = [
     may("operate") && [all, ({ message_id: id }) => h("input", { type: "checkbox", "aria-label": `Choose ${id}`, "data-key": `choose-${id}`, checked: chosen.has(id), onchange: (event) => turn(id, event.target.checked) }), "check"],
     ["Message", ({ message_id: id, failed_at: at }) => [messageLink(id), h("span", { cls: "sub" }, time(at))]],
-    ["Stuck at", ({ stage, state, class: kind }) => [pill(state === "unknown" ? "unknown" : "failed", kind ?? state), h("span", { cls: "sub" }, stage === "turn" ? "at the agent" : "in delivery")]],
+    ["Stuck at", ({ stage, state, class: kind }) => [pill(state === "unknown" ? "unknown" : "failed", spoken(kind ?? state)), h("span", { cls: "sub" }, stage === "turn" ? "at the agent" : "in delivery")]],
     ["From", (one) => [one.username ?? one.platform_user_id, h("span", { cls: "sub" }, `${one.instance} · ${one.platform_user_id}`)]],
     ["Agent", ({ agent }) => agent],
     ["Attempts", ({ attempts, replays }) => [number(attempts), replays > 0 && h("span", { cls: "sub" }, `replayed ${number(replays)}×`)], "number"],

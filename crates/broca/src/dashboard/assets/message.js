@@ -11,10 +11,11 @@ const isOver = (one) => OVER.includes(one.state) && one.responses.every(({ state
 
 const SHOWN = { ttl: (value) => `lease of ${long(value / 1e6)}`, until: (value) => `until ${at(value)}`, run: (value) => `run ${value}`, from: (value) => `from ${value}`, part: (value) => `part ${value}`, mode: (value) => `mode ${value}` };
 
-function details(event) {
+function details(event, before) {
   const more = Object.entries(event.detail ?? {}).filter(([name]) => SHOWN[name]).map(([name, value]) => SHOWN[name](value));
   const parts = [event.attempt && `attempt ${event.attempt}`, event.actor, event.epoch !== undefined && `epoch ${event.epoch}`, ...more].filter(Boolean);
-  const why = [event.class, event.reason].filter(Boolean).join(": ");
+  const reason = (one) => [one?.class, one?.reason].filter(Boolean).join(": ");
+  const why = reason(event) === reason(before) ? "" : reason(event);
   return [parts.length > 0 && h("span", { cls: "small soft" }, parts.join(" · ")), why && h("span", { cls: "why" }, why)];
 }
 
@@ -22,12 +23,12 @@ function journey(one) {
   const first = one.journey[0]?.at;
   const line = (event, n) => {
     const gap = n ? (event.at - one.journey[n - 1].at) / 1e6 : 0;
-    const own = event.message_id === one.id;
+    const own = !event.message_id || event.message_id === one.id;
     const kind = event.kind === "answered" ? "Answer stored" : capital(spoken(event.kind));
     return h("li", { cls: `${step(event.kind)}${own ? "" : " other"}`, "data-kind": event.kind },
       h("span", { cls: "when" }, n ? time(event.at, `+${long(gap)}`) : time(event.at, at(event.at))),
       h("span", { cls: "dot" }),
-      h("div", { cls: "what" }, h("strong", {}, kind, event.detail?.notice ? " (notice)" : "", !own && event.message_id && [" · ", messageLink(event.message_id)]), details(event)));
+      h("div", { cls: "what" }, h("strong", {}, kind, event.detail?.notice ? " (notice)" : "", !own && [" · ", messageLink(event.message_id)]), details(event, one.journey[n - 1])));
   };
   const last = one.journey.at(-1);
   return card("Journey", last && first !== last.at ? `${number(one.journey.length)} steps in ${long((last.at - first) / 1e6)}` : "", h("div", { cls: "body" }, h("ol", { cls: "journey", "aria-label": "Journey" }, one.journey.map(line))));

@@ -10,7 +10,7 @@ const ID = /^[0-9a-f]{8}-?[0-9a-f-]*$/i;
 
 const COLUMNS = [
   ["Message", ({ message_id: id, received_at: micros }) => [messageLink(id), h("span", { cls: "sub" }, time(micros, at(micros)))]],
-  ["State", ({ state, class: kind, answer_state: answer }) => [pill(state), h("span", { cls: "sub" }, kind ?? (answer && answer !== "delivered" ? `answer ${spoken(answer)}` : answer ?? ""))]],
+  ["State", ({ state, class: kind, answer_state: answer }) => [pill(state), h("span", { cls: "sub" }, (kind && spoken(kind)) ?? (answer && answer !== "delivered" ? `answer ${spoken(answer)}` : answer ?? ""))]],
   ["From", (one) => [one.display_name ?? one.username ?? one.platform_user_id, h("span", { cls: "sub" }, `${one.instance} · ${one.platform_user_id}`)]],
   ["Agent", ({ agent, route }) => [agent, route !== agent && h("span", { cls: "sub" }, route)]],
   ["Text", ({ text: said }) => text(said), "cut full"],
@@ -52,14 +52,14 @@ export const messages = {
 
 function filterForm(query) {
   const input = (name, properties = {}) => h("input", { name, value: query[name] ?? "", autocomplete: "off", spellcheck: "false", ...properties });
-  const search = input("contains", { "data-search": "", type: "search", placeholder: mayRead() ? "What a message or its answer says, or an id" : "The id of a message" });
+  const search = input("contains", { "data-search": "", type: "search", placeholder: mayRead() ? "Text, or an id" : "An id" });
   return h("form", { cls: "filters", role: "search", "aria-label": "Messages" },
     field("Search", search, { wide: true }),
     field("State", h("select", { name: "state" }, options([["", "Any"], ...STATES], query.state))),
     field("Accepted", h("select", { name: "since" }, options(SINCE, query.since))),
     field("Plugin", input("instance", { placeholder: "telegram" })),
     field("Agent", input("agent", { placeholder: "default" })),
-    field("Person", input("user", { placeholder: "id on the platform" })),
+    field("Person", input("user", { placeholder: "platform id" })),
     h("div", { cls: "row" }, h("button", { cls: "button main-act" }, "Search")));
 }
 

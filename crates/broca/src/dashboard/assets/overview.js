@@ -66,11 +66,19 @@ function tiles(flow, times) {
   const waiting = numbers ? numbers.conversations_waiting + numbers.conversations_parked : null;
   return h("div", { cls: "tiles" },
     tile("In", number(total("came_in")), "", rate(all.in), { tone: "in", chart: spark(all.in, "in", "In, over time") }),
-    tile("In turn", number(turns), "now", numbers ? `${plural(numbers.conversations_in_hand, "conversation")} in hand` : "", { tone: "turn", href: "#/workers" }),
+    tile("In turn", number(turns), "now", numbers ? `${number(numbers.conversations_in_hand)} in hand` : "", { tone: "turn", href: "#/workers", chart: shares(flow.in_turn, turns) }),
     tile("Out", number(total("went_out")), "", rate(all.out), { tone: "out", chart: spark(all.out, "out", "Out, over time") }),
     tile("Failed", number(total("failed")), "", letters === null ? "" : `${plural(letters, "dead letter")} open`, { tone: "failed", chart: spark(all.failed, "failed", "Failed, over time"), href: "#/letters", alarm: total("failed") > 0 }),
     tile("Time to answer", flow.answered_in_ms_p50 === null ? "–" : long(flow.answered_in_ms_p50 / 1000), "median", flow.answered_in_ms_p95 === null ? "nothing was answered" : `95 of 100 within ${long(flow.answered_in_ms_p95 / 1000)}`),
     tile("Waiting", number(waiting), waiting === 1 ? "conversation" : "conversations", numbers?.oldest_message_s ? `the oldest message for ${long(numbers.oldest_message_s)}` : "nobody waits", { tone: "wait", href: "#/queues" }));
+}
+
+/** Which agents have the turns. */
+function shares(inTurn, all) {
+  const by = new Map();
+  for (const { agent, turns } of inTurn) by.set(agent, (by.get(agent) ?? 0) + turns);
+  const most = [...by].sort((a, b) => b[1] - a[1]).slice(0, 2);
+  return all > 0 && h("span", { cls: "shares" }, most.map(([agent, turns]) => h("span", {}, h("span", {}, agent), number(turns))));
 }
 
 export const overview = {

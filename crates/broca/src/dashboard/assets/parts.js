@@ -1,7 +1,7 @@
 // What stands on several pages.
 
 import { h } from "./dom.js";
-import { ago, brief, exactly, number, spoken, tone } from "./words.js";
+import { ago, brief, capital, exactly, number, spoken, tone } from "./words.js";
 
 export const pill = (state, text = spoken(state), colour = tone(state)) => h("span", { cls: `pill ${colour}` }, text);
 
@@ -24,7 +24,7 @@ export const loading = () => h("p", { cls: "loading" }, "Loading…");
 
 export function problem(error, again) {
   return h("div", { cls: "notice failed", role: "alert" },
-    h("div", { cls: "grow" }, h("p", {}, h("strong", {}, error.message)), error.hint && h("p", { cls: "soft" }, error.hint)),
+    h("div", { cls: "grow" }, h("p", {}, h("strong", {}, capital(error.message))), error.hint && h("p", { cls: "soft" }, error.hint)),
     again && h("button", { cls: "button tiny", type: "button", onclick: again }, "Try again"));
 }
 

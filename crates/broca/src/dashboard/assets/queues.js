@@ -25,7 +25,7 @@ const CONSUMERS = [
   ["Waiting", ({ pending }) => number(pending), "number"],
   ["In hand", ({ ack_pending: hand }) => number(hand), "number"],
   ["Came again", ({ redelivered }) => number(redelivered), "number"],
-  ["", ({ problem, pending }) => (problem ? [pill("failed", "cannot be asked"), h("span", { cls: "sub" }, problem)] : pending ? pill("waiting", "behind") : pill("done", "up to date"))],
+  ["State", ({ problem, pending }) => (problem ? [pill("failed", "cannot be asked"), h("span", { cls: "sub" }, problem)] : pending ? pill("waiting", "behind") : pill("done", "up to date"))],
 ];
 
 function tiles(numbers) {
