@@ -37,6 +37,7 @@ async fn it_can_be_shown_to_a_friend() {
     let answered = scene.said("ann", "Do you have a room for four this afternoon?", MessageState::Completed).await;
     scene.said("ann", "And on Saturday?", MessageState::Completed).await;
     let failed = scene.said("ben", "The projector only blinks. #letta(http=400)", MessageState::Failed).await;
+    scene.said("cem", "ok", MessageState::Completed).await;
     scene.rig.succeeds(&["hold", "add", "--user", "cem", "--reason", "waits for a call back"]);
     scene.said("cem", "When do you close?", MessageState::Held).await;
     let store = scene.rig.store().await;

@@ -40,7 +40,7 @@ export function listen({ theme, pause }) {
     else if (event.key === "g") waits = Date.now();
     else if (event.key === "?") help();
     else if (event.key === "t") theme();
-    else if (event.key === " " && event.target === document.body) pause();
+    else if (event.key === " " && (event.target === document.body || event.target.id === "main")) pause();
     else if (event.key === "/") {
       const field = document.querySelector("[data-search]");
       if (field) field.focus();
