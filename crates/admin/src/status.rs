@@ -81,18 +81,23 @@ pub enum StatusError {
 /// The database or the broker does not answer at all.
 pub async fn status(store: &Store, bus: &Bus, instances: &[Instance]) -> Result<Status, StatusError> {
     let counts = store.counts().await?;
-    let server = bus.server()?;
-    let mut consumers = vec![lag(bus, subject::STREAM_IN, subject::CONSUMER_WORKERS.to_owned()).await];
-    for instance in instances {
-        consumers.push(lag(bus, subject::STREAM_OUT, subject::outgoing_consumer(instance)).await);
-    }
-    let broker = Broker { name: server.name, version: server.version.to_string() };
+    let (broker, consumers) = lags(bus, instances).await?;
     let pace = store.pace().await?;
     let modes = modes::now(store, bus).await;
     if let Err(error) = &modes {
         tracing::warn!(%error, "the modes that were set at run time cannot be read");
     }
     Ok(Status { counts, pace, modes: modes.ok(), broker, consumers })
+}
+
+/// The broker, and how far the consumers of the workers and of `instances` are behind.
+pub(crate) async fn lags(bus: &Bus, instances: &[Instance]) -> Result<(Broker, Vec<ConsumerLag>), BusError> {
+    let server = bus.server()?;
+    let mut consumers = vec![lag(bus, subject::STREAM_IN, subject::CONSUMER_WORKERS.to_owned()).await];
+    for instance in instances {
+        consumers.push(lag(bus, subject::STREAM_OUT, subject::outgoing_consumer(instance)).await);
+    }
+    Ok((Broker { name: server.name, version: server.version.to_string() }, consumers))
 }
 
 async fn lag(bus: &Bus, stream: &str, consumer: String) -> ConsumerLag {

@@ -69,6 +69,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             | Command::Bench(_)
             | Command::Api(_)
             | Command::Mcp(_)
+            | Command::Dashboard(_)
             | Command::Export(_)
     );
     if ends_itself {
@@ -97,7 +98,7 @@ fn start_log(config: &Loaded, command: &Command) -> Result<(), Failure> {
         matches!(command, commands::plugin::Command::Run(_) | commands::plugin::Command::Exec(_))
     };
     let stays = match command {
-        Command::Up(_) | Command::Worker(_) | Command::Api(_) => true,
+        Command::Up(_) | Command::Worker(_) | Command::Api(_) | Command::Dashboard(_) => true,
         Command::Plugin(command) => runs(command),
         _ => false,
     };
@@ -120,6 +121,10 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Token(command) => commands::token::run(app, &command).await,
         Command::Api(args) => commands::api::run(app, &args).await,
         Command::Mcp(args) => commands::mcp::run(app, &args).await,
+        Command::Dashboard(args) => commands::dashboard::run(app, &args).await,
+        Command::Flow(args) => commands::flow::run(app, &args).await,
+        Command::Queues(args) => commands::queues::run(app, &args).await,
+        Command::Workers(args) => commands::workers::run(app, &args).await,
         Command::Metrics(args) => commands::metrics::run(app, &args).await,
         Command::Check(args) => commands::check::run(app, &args).await,
         Command::Doctor(args) => commands::doctor::run(app, &args).await,

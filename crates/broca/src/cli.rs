@@ -179,6 +179,8 @@ pub(crate) enum Command {
     Api(commands::api::Args),
     /// Serves what operators do to MCP hosts
     Mcp(commands::mcp::Args),
+    /// Serves a page to look at everything and to act on it, for a browser
+    Dashboard(commands::dashboard::Args),
     /// The numbers of the whole deployment
     Metrics(commands::metrics::Args),
     /// People: who wrote, and the deletion of one person's data
@@ -205,6 +207,12 @@ pub(crate) enum Command {
     Doctor(commands::doctor::Args),
     /// What waits, what runs, what failed
     Status(commands::status::Args),
+    /// What came in, went out and failed lately
+    Flow(commands::flow::Args),
+    /// How far the broker's consumers are behind
+    Queues(commands::queues::Args),
+    /// Who works on what
+    Workers(commands::workers::Args),
     /// Sends one message as a person of the `cli` platform and waits for the answer
     Send(commands::send::Args),
     /// Talks to the agent from this terminal

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod config;
 mod contexts;
+mod dashboard;
 mod embedded;
 mod failure;
 mod manager;

@@ -113,13 +113,19 @@ time_ordered!(
     MessageId, TurnId, ResponseId, UserId, ProfileId, OutboxId, PlanId, HoldId, ChangeId, RuleId, ActId, TokenId
 );
 
-impl MessageId {
-    /// Not greater than the id of any message that was made at `at` or later, by its maker's clock.
-    pub fn floor_of(at: Timestamp) -> Self {
-        let millis = u64::try_from(at.micros() / 1_000).unwrap_or(0);
-        Self(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
-    }
+macro_rules! floor {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Not greater than any id that was made at `at` or later, by its maker's clock.
+            pub fn floor_of(at: Timestamp) -> Self {
+                let millis = u64::try_from(at.micros() / 1_000).unwrap_or(0);
+                Self(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
+            }
+        }
+    )*};
 }
+
+floor!(MessageId, ResponseId);
 
 impl ConversationId {
     const NAMESPACE: Uuid = Uuid::from_u128(0x8b5c_1f2e_7a64_4c0e_9d0b_b40c_a000_0001);

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::prepared::{Prepared, SECRET, json};
 
 /// What differs by when it is asked.
-const OF_THE_MOMENT: &[&str] = &["now", "age_s", "youngest_s", "oldest_s", "last_used_at", "alive"];
+const OF_THE_MOMENT: &[&str] =
+    &["now", "age_s", "youngest_s", "oldest_s", "last_used_at", "alive", "since", "whole_since", "accounts"];
 
 fn lasting(mut value: Value) -> Value {
     fn strip(value: &mut Value) {
@@ -31,6 +32,13 @@ fn questions(prepared: &Prepared) -> Vec<(&'static str, Vec<&str>, Value)> {
     vec![
         ("status.show", vec!["status"], json!({})),
         ("metrics.show", vec!["metrics"], json!({})),
+        ("flow.show", vec!["flow", "--window", "1d"], json!({"window": "1d"})),
+        ("queue.show", vec!["queues"], json!({})),
+        ("worker.list", vec!["workers"], json!({"limit": 50})),
+        ("plugin.status", vec!["plugin", "status"], json!({})),
+        ("message.list", vec!["message", "list", "--user", "ann"], json!({"filter": {"user": "ann"}, "limit": 50})),
+        ("conversation.busy", vec!["conversations", "busy"], json!({"limit": 50})),
+        ("conversation.show", vec!["conversation", "show", conversation], json!({"id": conversation})),
         ("check.run", vec!["check", "--overdue", "120s"], json!({"overdue": "120s"})),
         ("message.show", vec!["message", "show", answered], json!({"id": answered})),
         ("message.explain", vec!["explain", failed], json!({"id": failed})),

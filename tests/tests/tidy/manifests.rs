@@ -23,7 +23,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("sqlx", &["broca-store"]),
     ("async-nats", &["broca-bus"]),
     ("backoff", &["broca-core"]),
-    ("reqwest", &["broca-letta", "broca-plugin-"]),
+    ("reqwest", &["broca-letta", "broca-plugin-", "broca-servers"]),
 ];
 
 const TEST_CRATES: &[&str] = &["broca-servers", "broca-tests"];

@@ -10,7 +10,7 @@ use crate::page::{and_one_more, cut};
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WhichActs {
-    /// Who: cli:<user>, http:<token> or mcp:<token>.
+    /// Who: cli:<user>, http:<token>, mcp:<token> or dashboard:<token>.
     pub actor: Option<String>,
     /// Which way they came.
     pub via: Option<Via>,

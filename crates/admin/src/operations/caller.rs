@@ -7,7 +7,7 @@ use super::{Code, Facts, OperationError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// For the record: `cli:ann`, `http:<token>`, `mcp:<token>`.
+    /// For the record: `cli:ann`, `http:<token>`, `mcp:<token>`, `dashboard:<token>`.
     pub name: String,
     pub via: Via,
     pub access: Access,

@@ -14,9 +14,11 @@ mod call;
 mod caller;
 mod check;
 pub mod confirm;
+mod conversations;
 mod dead_letters;
 mod deps;
 mod error;
+mod flow;
 mod holds;
 mod listing;
 mod messages;
@@ -26,10 +28,12 @@ mod pairing;
 mod person;
 mod plugins;
 mod queue;
+mod queues;
 mod redaction;
 mod replays;
 mod retention;
 mod routes;
+mod search;
 mod spoken;
 mod status;
 pub mod table;
@@ -37,6 +41,7 @@ mod targets;
 pub mod tokens;
 mod users;
 mod which;
+mod workers;
 
 use std::future::Future;
 
@@ -63,17 +68,16 @@ pub use self::{
     call::Entry,
     caller::Caller,
     check::{CheckAll, WhichCheck},
+    conversations::{BusyNow, ListBusy, ShowConversation, ShownTalk, WhichBusy, WhichTalk},
     dead_letters::{
         ListLetters, PurgeLetters, ResolveLetters, ShowLetter, WhichClosed, WhichCopies, WhichLetter, WhichLetters,
         WhichPage, WhichResolved,
     },
     deps::{Configured, Deps, Running},
     error::{Code, OperationError},
+    flow::{ShowFlow, WhichFlow},
     holds::{AddHold, HoldOn, ListHolds, ListedHolds, NewHold, ReleaseHolds, ReleasedHolds, WhichHolds, WhichReleased},
-    listing::{
-        ListAllConversations, ListMessages, ListedConversations, ListedMessages, ShowConversation, ShownConversation,
-        WhichConversation, WhichConversations, WhichMessages,
-    },
+    listing::{ListAllConversations, ListedConversations, WhichConversations},
     messages::{CancelMessage, ExplainMessage, ShowMessage, WhichCancelled, WhichExplained, WhichShown},
     metrics::{Numbers, ShowMetrics, WhichMetrics},
     modes::{
@@ -89,6 +93,9 @@ pub use self::{
     queue::{
         FlushQueue, ListQueue, ListedQueue, QueueStats, ShowQueueStats, WhichFlushed, WhichQueue, WhichQueueStats,
     },
+    queues::{
+        AccountNow, InstanceNow, InstancesNow, ListInstances, QueuesNow, ShowQueues, WhichInstances, WhichQueues,
+    },
     redaction::without_texts,
     replays::{
         ApplyReplay, PlanReplay, PlannedReplay, PreviewReplay, ReplayNow, ReplayedNow, WhichApplied, WhichReplayed,
@@ -97,11 +104,13 @@ pub use self::{
     routes::{
         ExplainRoute, ListRoutes, ListedRoute, ListedRoutes, PassedOver, RouteExplained, WhichRouted, WhichRoutes,
     },
+    search::{ListMessages, ListedMessages, WhichFound, WhichMessages},
     spoken::{Moment, Span, age, duration},
     status::{ShowStatus, WhichStatus, Whole},
     targets::{ClearTargets, ListTargets, WhichCleared, WhichTargets},
     users::{ListConversations, ListUsers, Renaming, ShowUser, UpdateUser, WhichPeople, WhichPerson},
     which::WhichMessage,
+    workers::{ListWorkers, WhichWorkers, WorkersNow},
 };
 
 /// What an operation does to the world.

@@ -17,7 +17,7 @@ const PREFIX: &str = "broca_";
 const RANDOM_BYTES: usize = 32;
 
 /// A secret that nobody can guess.
-pub(super) fn secret(prefix: &str) -> Result<String, OperationError> {
+pub fn secret(prefix: &str) -> Result<String, OperationError> {
     let mut bytes = [0_u8; RANDOM_BYTES];
     SystemRandom::new()
         .fill(&mut bytes)

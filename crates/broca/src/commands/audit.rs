@@ -25,7 +25,7 @@ pub(crate) enum Command {
     after_help = "An act that stays 'begun' is one whose process died in the middle. --json has requests, answers and ids."
 )]
 pub(crate) struct ListArgs {
-    /// Who: cli:<user>, http:<token> or mcp:<token>
+    /// Who: cli:<user>, http:<token>, mcp:<token> or dashboard:<token>
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
     /// cli, http or mcp

@@ -1,23 +1,25 @@
 //! `broca conversations`: what is said with whom, and what waits there.
 
 use broca_admin::operations::{
-    ListAllConversations, ListedConversations, ShowConversation, ShownConversation, WhichConversation,
-    WhichConversations,
+    BusyNow, ListAllConversations, ListBusy, ListedConversations, ShowConversation, ShownTalk, WhichBusy,
+    WhichConversations, WhichTalk,
 };
 use broca_core::{ConversationId, format::rfc3339};
-use broca_store::{ListedConversation, ListedMessage, PageCursor};
+use broca_store::{BusyConversation, ListedConversation, PageCursor, TalkLine};
 
-use super::moment::relative;
+use super::{letters::short, moment::relative};
 use crate::{
     app::App,
     failure::Failure,
-    output::{more, pairs, state, table},
+    output::{more, pairs, table},
 };
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Conversations, the latest first
     List(ListArgs),
+    /// Those with work: how much waits, since when and for what, and who holds it
+    Busy(BusyArgs),
     /// One of them, with what was said in it last
     #[command(visible_alias = "get")]
     Show(ShowArgs),
@@ -42,11 +44,20 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct BusyArgs {
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
     id: ConversationId,
     /// So many of its latest messages
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
+    /// The next_cursor of the page before
+    #[arg(long, allow_hyphen_values = true)]
+    cursor: Option<i64>,
 }
 
 pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
@@ -63,10 +74,14 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
             let page = app.operate::<ListAllConversations>(&deps, &request).await?;
             app.output.result(&page, || rows(&page))
         }
-        Command::Show(ShowArgs { id, limit }) => {
-            let request = WhichConversation { id: *id, limit: Some(*limit) };
+        Command::Busy(args) => {
+            let now = app.operate::<ListBusy>(&deps, &WhichBusy { limit: Some(args.limit) }).await?;
+            app.output.result(&now, || busy(&now))
+        }
+        Command::Show(ShowArgs { id, limit, cursor }) => {
+            let request = WhichTalk { id: *id, limit: Some(*limit), cursor: *cursor };
             let shown = app.operate::<ShowConversation>(&deps, &request).await?;
-            app.output.result(&shown, || text(&shown))
+            app.output.result(&shown, || talk(&shown))
         }
     }
 }
@@ -99,33 +114,54 @@ fn now(one: &ListedConversation) -> String {
     }
 }
 
-fn text(ShownConversation { conversation: one, messages }: &ShownConversation) -> String {
-    let mut facts = vec![
-        ["conversation".to_owned(), one.id.to_string()],
-        ["agent".to_owned(), one.agent.clone()],
-        ["scope".to_owned(), one.scope.clone()],
-        ["at the agent".to_owned(), one.agent_conversation.clone().unwrap_or_else(|| "-".to_owned())],
-        ["messages".to_owned(), format!("{}, {} of them waiting", one.messages, one.waiting)],
-        ["since".to_owned(), rfc3339(one.created_at)],
-    ];
-    let happens = now(one);
-    if !happens.is_empty() {
-        facts.push(["now".to_owned(), happens]);
+fn busy(busy: &BusyNow) -> String {
+    if busy.items.is_empty() {
+        return "no conversation has work".to_owned();
     }
-    let said: Vec<String> = messages.iter().flat_map(lines).collect();
-    format!("{}\n\n{}", pairs(&facts), said.join("\n"))
+    let row = |BusyConversation { conversation, first }: &BusyConversation| {
+        let stands = match (&conversation.owner, &conversation.parked) {
+            (Some(owner), _) => format!("held by {owner}"),
+            (None, Some(what_for)) => format!("parked: {what_for}"),
+            (None, None) if conversation.not_before.is_some() => "parked".to_owned(),
+            (None, None) => "waits".to_owned(),
+        };
+        let since = first.as_ref().map(|first| relative(first.since)).unwrap_or_default();
+        let message = first.as_ref().map(|first| first.message_id.to_string()).unwrap_or_default();
+        let waiting = conversation.waiting.to_string();
+        [conversation.id.to_string(), conversation.agent.clone(), waiting, stands, since, message]
+    };
+    table(["conversation", "agent", "waiting", "state", "since", "first message"], busy.items.iter().map(row))
 }
 
-/// What a person said, and what the agent did.
-fn lines(message: &ListedMessage) -> Vec<String> {
-    let person = message.username.as_ref().map_or_else(|| message.platform_user_id.clone(), |name| format!("@{name}"));
-    let mut lines = vec![format!("{}  {person}: {}", rfc3339(message.received_at), message.text)];
-    lines.push(match (&message.answer, &message.answer_state) {
-        (Some(answer), Some(how)) => format!("{:20}  {} ({}): {answer}", "", message.agent, state(how)),
-        _ => {
-            let why = message.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-            format!("{:20}  {}{why}", "", state(message.state.as_str()))
-        }
-    });
-    lines
+fn talk(shown: &ShownTalk) -> String {
+    let conversation = &shown.conversation;
+    let held = conversation.owner.clone().unwrap_or_else(|| "nobody".to_owned());
+    let mut text = pairs(
+        &[
+            ["conversation", &conversation.id.to_string()],
+            ["agent", &conversation.agent],
+            ["scope", &conversation.scope],
+            ["held by", &held],
+            ["waiting", &conversation.waiting.to_string()],
+        ]
+        .map(|row| row.map(str::to_owned)),
+    );
+    for line in shown.items.iter().rev() {
+        text.push_str(&said(line));
+    }
+    if let Some(cursor) = shown.next_cursor {
+        text.push_str(&format!("\n\nthere are earlier ones: --cursor {cursor}"));
+    }
+    text
+}
+
+fn said(line: &TalkLine) -> String {
+    let name = line.display_name.as_deref().unwrap_or(&line.platform_user_id);
+    let (at, id) = (rfc3339(line.received_at), line.message_id);
+    let mut text = format!("\n\n{at} {name}, {} ({id})\n  {}", line.state, short(&line.text, 400));
+    for answer in &line.answers {
+        let why = answer.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        text.push_str(&format!("\n  {} {}{why}\n    {}", answer.kind.as_str(), answer.state, short(&answer.text, 400)));
+    }
+    text
 }

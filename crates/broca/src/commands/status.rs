@@ -1,6 +1,6 @@
 //! `broca status`: what waits, what runs, what failed.
 
-mod pace;
+pub(super) mod pace;
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use broca_admin::{
     status::{Process, Status},
 };
 
-use super::mode;
+use super::{mode, queues};
 use crate::{
     app::App,
     failure::Failure,
@@ -70,25 +70,13 @@ fn text(status: &Status) -> String {
         ["NATS".to_owned(), format!("{} ({})", status.broker.version, status.broker.name)],
     ]);
     let overview = pairs(&lines);
-    let consumers = table(
-        ["consumer", "waiting", "in hand", "redelivered", "problem"],
-        status.consumers.iter().map(|consumer| {
-            let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-            [
-                consumer.consumer.clone(),
-                number(consumer.pending),
-                number(consumer.ack_pending),
-                number(consumer.redelivered),
-                consumer.problem.clone().unwrap_or_default(),
-            ]
-        }),
-    );
+    let consumers = queues::consumers(&status.consumers);
     let modes = status.modes.as_ref().and_then(mode::lines).unwrap_or_default();
     let parts = [overview, modes, consumers, pace::text(&status.pace)];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
 }
 
-fn age(age: Duration) -> String {
+pub(super) fn age(age: Duration) -> String {
     match age.as_secs() {
         0 => format!("{} ms", age.as_millis()),
         s @ 1..=119 => format!("{s} s"),

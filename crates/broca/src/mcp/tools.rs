@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use broca_admin::operations::{
-    Caller, Code, Deps, Effect, Entry, Facts, OperationError,
-    confirm::{self, Proposal},
-    table,
-};
+use broca_admin::operations::{Caller, Code, Deps, Effect, Entry, Facts, OperationError, confirm::Proposal, table};
 use broca_store::Via;
 use rmcp::{
     ErrorData,
@@ -16,7 +12,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::resources;
-use crate::serving::to_its_end;
+use crate::serving::two_steps::{self, Step, is_two_steps};
 
 /// Lists are cut after this many.
 const LIST_CUT: usize = 100;
@@ -48,10 +44,6 @@ fn tool(entry: &Entry) -> Tool {
     Tool::new(name(facts), format!("{}{two_steps}", facts.summary), Arc::new(input(entry)))
         .with_raw_output_schema(Arc::new(output(entry)))
         .with_annotations(annotations)
-}
-
-fn is_two_steps(entry: &Entry) -> bool {
-    matches!(entry.facts.effect, Effect::Destroys { .. })
 }
 
 fn input(entry: &Entry) -> JsonObject {
@@ -123,21 +115,18 @@ async fn answer(
     caller: &Caller,
     mut arguments: JsonObject,
 ) -> Result<Value, OperationError> {
-    let confirm = is_two_steps(entry).then(|| arguments.remove("confirm")).flatten();
-    // Who may not is told so by the call itself, which writes it down.
-    if is_two_steps(entry) && caller.may(&entry.facts).is_ok() {
-        let request = Value::Object(arguments.clone());
-        match confirm {
-            None | Some(Value::Null) => {
-                let proposal = confirm::propose(entry, deps, caller, request).await?;
-                return serde_json::to_value(proposal)
-                    .map_err(|error| OperationError::new(Code::Failure, error.to_string()));
-            }
-            Some(Value::String(confirm)) => confirm::accept(entry, deps, caller, request, &confirm).await?,
-            Some(_) => return Err(OperationError::new(Code::Usage, "confirm is the text that the first call gave")),
+    let confirm = match is_two_steps(entry).then(|| arguments.remove("confirm")).flatten() {
+        None | Some(Value::Null) => None,
+        Some(Value::String(confirm)) => Some(confirm),
+        Some(_) if caller.may(&entry.facts).is_err() => None,
+        Some(_) => return Err(OperationError::new(Code::Usage, "confirm is the text that the first call gave")),
+    };
+    match two_steps::step(entry, deps, caller, Value::Object(arguments), confirm.as_deref()).await? {
+        Step::Done(answer) => Ok(answer),
+        Step::Proposed(proposal) => {
+            serde_json::to_value(proposal).map_err(|error| OperationError::new(Code::Failure, error.to_string()))
         }
     }
-    to_its_end(entry, deps, caller, Value::Object(arguments)).await
 }
 
 fn told(mut answer: Value) -> CallToolResult {

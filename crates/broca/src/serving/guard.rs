@@ -16,10 +16,30 @@ use broca_store::Via;
 
 use super::{refused, with_status};
 
+/// The names that a server is reached by.
+#[derive(Clone, Debug)]
+pub(crate) struct Hosts(Arc<[String]>);
+
+impl Hosts {
+    /// Those of this machine itself, and `more`.
+    pub(crate) fn with(more: &[String]) -> Self {
+        let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        Self(own.into_iter().chain(more.iter().map(|host| host.to_ascii_lowercase())).collect())
+    }
+
+    /// Whether a request is to one of them.
+    pub(crate) fn are_asked(&self, headers: &HeaderMap, authority: Option<&Authority>) -> bool {
+        let named = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+        let Some(asked) = named.as_ref().or(authority) else { return false };
+        let host = asked.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        self.0.contains(&host)
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Door {
     deps: Arc<Deps>,
-    hosts: Arc<[String]>,
+    hosts: Hosts,
     origins: Arc<[String]>,
     via: Via,
 }
@@ -31,9 +51,7 @@ impl std::fmt::Debug for Door {
 }
 
 impl Door {
-    pub(crate) fn new(deps: Arc<Deps>, hosts: &[String], origins: &[String]) -> Self {
-        let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        let hosts = own.into_iter().chain(hosts.iter().map(|host| host.to_ascii_lowercase())).collect();
+    pub(crate) fn new(deps: Arc<Deps>, hosts: Hosts, origins: &[String]) -> Self {
         Self { deps, hosts, origins: origins.iter().cloned().collect(), via: Via::Http }
     }
 
@@ -44,18 +62,11 @@ impl Door {
 
     /// The names that are let in.
     pub(crate) fn hosts(&self) -> Vec<String> {
-        self.hosts.to_vec()
+        self.hosts.0.to_vec()
     }
 
     pub(crate) fn origins(&self) -> Vec<String> {
         self.origins.to_vec()
-    }
-
-    fn knows_host(&self, headers: &HeaderMap, authority: Option<&Authority>) -> bool {
-        let named = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-        let Some(asked) = named.as_ref().or(authority) else { return false };
-        let host = asked.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        self.hosts.contains(&host)
     }
 
     fn knows_origin(&self, headers: &HeaderMap) -> bool {
@@ -68,7 +79,7 @@ pub(crate) async fn guard(State(door): State<Door>, mut request: Request, next: 
     let forbidden = |message: &str, hint: &str| {
         with_status(StatusCode::FORBIDDEN, &OperationError::new(Code::Unauthorised, message).hint(hint))
     };
-    if !door.knows_host(request.headers(), request.uri().authority()) {
+    if !door.hosts.are_asked(request.headers(), request.uri().authority()) {
         return forbidden("this server is not called that", "start it with --allow-host and the name that you use");
     }
     if !door.knows_origin(request.headers()) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod guard;
 pub(crate) mod operations;
+pub(crate) mod two_steps;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -38,15 +39,20 @@ pub(crate) struct ListenArgs {
 impl ListenArgs {
     /// Whom a server at `address` lets in.
     pub(crate) fn door(&self, address: SocketAddr, deps: Arc<Deps>) -> Result<guard::Door, Failure> {
-        if !address.ip().is_loopback() && self.hosts.is_empty() {
-            return Err(Failure::new(
-                Code::Usage,
-                format!("{address} is not of this machine alone, and nobody said by which name it is reached"),
-            )
-            .hint("name it with --allow-host; tokens go over the wire as they are, so put TLS before it"));
-        }
-        Ok(guard::Door::new(deps, &self.hosts, &self.origins))
+        Ok(guard::Door::new(deps, reached_by(address, &self.hosts)?, &self.origins))
     }
+}
+
+/// The names of a server at `address`. One that other machines reach needs a name that they reach it by.
+pub(crate) fn reached_by(address: SocketAddr, named: &[String]) -> Result<guard::Hosts, Failure> {
+    if !address.ip().is_loopback() && named.is_empty() {
+        return Err(Failure::new(
+            Code::Usage,
+            format!("{address} is not of this machine alone, and nobody said by which name it is reached"),
+        )
+        .hint("name it with --allow-host; tokens go over the wire as they are, so put TLS before it"));
+    }
+    Ok(guard::Hosts::with(named))
 }
 
 /// Listens, and says where; port 0 is a free one.
@@ -87,7 +93,7 @@ pub(crate) fn refused(error: &OperationError) -> Response {
     with_status(status, error)
 }
 
-fn with_status(status: StatusCode, error: &OperationError) -> Response {
+pub(crate) fn with_status(status: StatusCode, error: &OperationError) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(error.json())).into_response()
 }
 

@@ -63,7 +63,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        access, accounts, catch_up, end_turn, holds, joint, limits, pairing, queue, retention, set_aside, settle, stops,
+        access, accounts, catch_up, end_turn, holds, joint, limits, pairing, queue, retention, search, set_aside,
+        settle, stops, talk,
     };
 
     /// Reads the plan of every hot statement on tables that were never analysed, which is how SQLite plans them.
@@ -151,6 +152,9 @@ mod tests {
             settle::RETURNING_LITE,
             settle::RETURN_LITE,
             settle::ENDED,
+            search::LAST_OF_ALL,
+            talk::LINES,
+            talk::FIRST,
         ];
         let of_retention = retention::tests::statements().map(|[_, lite]| lite);
         for statement in statements.into_iter().chain(of_retention) {

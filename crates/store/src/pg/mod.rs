@@ -30,7 +30,7 @@ mod tests {
     use crate::{
         access, catch_up,
         db::{Db, PG_SESSION, Pg},
-        end_turn, holds, joint, limits, pairing, queue, retention, set_aside, settle, stops,
+        end_turn, flow, holds, joint, limits, pairing, queue, retention, search, set_aside, settle, stops, talk,
     };
 
     const HOT: [&str; 17] = [
@@ -103,7 +103,16 @@ mod tests {
         conn.execute(PG_SESSION).await.unwrap();
         let others = [delivery::BEGIN, delivery::NEXT, lease::WAKE_DUE, parking::UNPARK, crate::workers::PARKED];
         let of_retention = retention::tests::statements().map(|[pg, _]| pg);
-        let more = OF_HOLDS.iter().chain(&OF_BURSTS).chain(&OF_ACCESS).chain(&of_retention);
+        let looking = [
+            flow::CAME_IN,
+            flow::WENT_OUT,
+            flow::FAILED,
+            flow::ANSWERED_IN,
+            search::LAST_OF_ALL,
+            talk::LINES,
+            talk::FIRST,
+        ];
+        let more = OF_HOLDS.iter().chain(&looking).chain(&OF_BURSTS).chain(&OF_ACCESS).chain(&of_retention);
         for statement in HOT.iter().chain(&others).chain(more) {
             let arguments = (1..).take_while(|n| statement.contains(&format!("${n}"))).map(|_| "NULL");
             let arguments = match arguments.collect::<Vec<_>>() {

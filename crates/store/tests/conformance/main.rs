@@ -22,6 +22,7 @@ mod ingest;
 mod journey;
 mod listing;
 mod live;
+mod looking;
 mod notices;
 mod outage;
 mod pacing;

@@ -1,6 +1,8 @@
 //! The server goes, and comes back.
 
-use crate::{driver::ENTER, scene::Scene};
+use broca_servers::browser::ENTER;
+
+use crate::scene::Scene;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_without_a_connection_is_sent_once() {

@@ -1,11 +1,9 @@
 //! Saying something, being answered, coming back.
 
 use broca_core::MessageState;
+use broca_servers::browser::{ENTER, SHIFT, TAB};
 
-use crate::{
-    driver::{ENTER, SHIFT, TAB},
-    scene::Scene,
-};
+use crate::scene::Scene;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_answered_and_a_reload_keeps_it() {

@@ -32,7 +32,7 @@ async fn text_stays_text() {
     let all_there = format!("all('.theirs:not(.answering)').length === {count}");
     scene.browser.until(&all_there).await;
     let check = |browser| async move {
-        let browser: &crate::driver::Browser = browser;
+        let browser: &broca_servers::browser::Browser = browser;
         let found = browser.run(
             "const bad = all('script, img, iframe, style, svg[onload], .bubble [onmouseover], [srcdoc]').length;
              const links = all('.bubble a').map((link) => link.protocol);

@@ -3,7 +3,9 @@
 use broca_core::MessageState;
 use serde_json::json;
 
-use crate::{driver::Browser, scene::Scene};
+use broca_servers::Browser;
+
+use crate::scene::Scene;
 
 const ANSWER: &str = "Yes, we do! There are **two reading rooms**:\n\n1. *Harbour room*: 12 seats, quiet, with a view\n2. *Archive*: 4 seats, \
     by appointment\n\nBook one at https://library.example/rooms, or write:\n\n```\nroom harbour 14:00 2h\n```\n\n> Groups of more than six, \

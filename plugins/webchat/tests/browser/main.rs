@@ -3,7 +3,6 @@
 
 mod connection;
 mod conversation;
-mod driver;
 mod hostile;
 mod looks;
 mod scene;

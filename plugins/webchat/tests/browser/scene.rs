@@ -9,11 +9,18 @@ use broca_core::MessageId;
 use broca_plugin::PluginState;
 use broca_plugin_webchat::WebchatPlugin;
 use broca_rehearsal::pipeline::{Hosted, MemoryPipeline};
+use broca_servers::{Browser, browser::Page};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::driver::Browser;
+/// `chat` is the root of the chat, and `one` and `all` look within it.
+const CHAT: Page = Page {
+    prelude: "const chat = document.querySelector('broca-chat')?.shadowRoot;
+        const one = (where) => chat?.querySelector(where);
+        const all = (where) => [...(chat?.querySelectorAll(where) ?? [])];",
+    seen: "chat?.textContent ?? document.body.innerHTML",
+};
 
 /// One browser at a time is enough for a machine.
 static ONE: Mutex<()> = Mutex::const_new(());
@@ -50,7 +57,7 @@ impl Scene {
         }
         let mut scene = Self {
             pipeline: MemoryPipeline::new(),
-            browser: Browser::start().await,
+            browser: Browser::start(CHAT).await,
             address,
             live: None,
             settings: json!({"mode": "server", "server": server}),
@@ -92,7 +99,7 @@ impl Scene {
 
     /// Types and sends; gives the pipeline's id of it.
     pub(crate) async fn say(&self, text: &str) -> MessageId {
-        self.browser.press(&format!("{text}{}", crate::driver::ENTER)).await;
+        self.browser.press(&format!("{text}{}", broca_servers::browser::ENTER)).await;
         self.accepted(text).await
     }
 

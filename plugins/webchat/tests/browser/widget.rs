@@ -1,13 +1,11 @@
 //! The widget on another site's page.
 
 use axum::{Router, response::Html, routing::get};
+use broca_servers::browser::{ENTER, ESCAPE, TAB};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::{
-    driver::{ENTER, ESCAPE, TAB},
-    scene::Scene,
-};
+use crate::scene::Scene;
 
 /// A site of somebody else's, with one script tag. Its own style is no friend of the widget's.
 async fn site(attributes: &'static str) -> (String, tokio::sync::oneshot::Sender<String>) {

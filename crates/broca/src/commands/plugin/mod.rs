@@ -4,6 +4,7 @@ mod control;
 mod exec;
 mod list;
 pub(crate) mod settings;
+mod status;
 
 use broca_admin::control::Action;
 use broca_core::{Instance, metric::Role};
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Exec(exec::Args),
     /// The instances, and the plugins that there are
     List,
+    /// How each instance stands, in its supervisor's words
+    Status,
     /// Has the running `broca up` load and start an instance, now and with each start of its own
     Enable(control::Args),
     /// Has the running `broca up` stop and unload an instance, and leave it so with each start of its own
@@ -88,6 +91,7 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
             process(app, &args.instance).await
         }
         Command::List => list::run(app),
+        Command::Status => status::run(app).await,
         Command::Enable(args) => control::run(app, args, Action::Enable).await,
         Command::Disable(args) => control::run(app, args, Action::Disable).await,
         Command::Load(args) => control::run(app, args, Action::Load).await,

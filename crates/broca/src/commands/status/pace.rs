@@ -7,7 +7,7 @@ use super::age;
 use crate::output::table;
 
 /// A table each of what there is; nothing of what there is not.
-pub(super) fn text(pace: &Pace) -> String {
+pub(in crate::commands) fn text(pace: &Pace) -> String {
     [workers(pace), endpoints(pace), waiting(pace), slots(pace), plans(pace)]
         .into_iter()
         .flatten()

@@ -1,4 +1,4 @@
-//! A browser, by the WebDriver protocol.
+//! A real browser without a window, driven by the WebDriver protocol.
 
 use std::{
     path::PathBuf,
@@ -17,7 +17,16 @@ use tokio::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) struct Browser {
+/// What scripts of a test begin with, and what is shown of the page when it does not become as it should.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    pub prelude: &'static str,
+    pub seen: &'static str,
+}
+
+#[derive(Debug)]
+pub struct Browser {
+    page: Page,
     http: Client,
     session: String,
     driver: Child,
@@ -34,7 +43,7 @@ fn program(variable: &str, name: &str) -> PathBuf {
 }
 
 impl Browser {
-    pub(crate) async fn start() -> Self {
+    pub async fn start(page: Page) -> Self {
         let mut driver = Command::new(program("BROCA_CHROMEDRIVER", "chromedriver"))
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -74,13 +83,14 @@ impl Browser {
         if let Some(binary) = std::env::var_os("BROCA_CHROMIUM") {
             chrome["binary"] = binary.into_string().unwrap().into();
         }
-        let ask =
-            json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome, "timeouts": {"script": 30000}}}});
+        let ask = json!({"capabilities": {"alwaysMatch": {
+            "goog:chromeOptions": chrome, "goog:loggingPrefs": {"browser": "ALL"}, "timeouts": {"script": 30000},
+        }}});
         let http = Client::builder().timeout(Duration::from_secs(120)).no_proxy().build().unwrap();
         let url = format!("http://127.0.0.1:{port}/session");
         let reply: Value = http.post(&url).json(&ask).send().await.unwrap().json().await.unwrap();
         let id = reply["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("no browser: {reply}"));
-        Self { session: format!("{url}/{id}"), http, driver, _profile: profile }
+        Self { page, session: format!("{url}/{id}"), http, driver, _profile: profile }
     }
 
     async fn ask(&self, command: &str, body: &Value) -> Value {
@@ -90,69 +100,69 @@ impl Browser {
         reply["value"].clone()
     }
 
-    pub(crate) async fn open(&self, url: &str) {
+    pub async fn open(&self, url: &str) {
         self.ask("url", &json!({"url": url})).await;
     }
 
-    pub(crate) async fn reload(&self) {
+    pub async fn reload(&self) {
         self.ask("refresh", &json!({})).await;
     }
 
-    /// Runs a script in which `chat` is the root of the chat, and `one` and `all` look within it.
-    pub(crate) async fn run(&self, script: &str) -> Value {
-        let script = format!(
-            "const chat = document.querySelector('broca-chat')?.shadowRoot;
-             const one = (where) => chat?.querySelector(where);
-             const all = (where) => [...(chat?.querySelectorAll(where) ?? [])];
-             {script}"
-        );
+    /// Runs a script; it gives what it returns.
+    pub async fn run(&self, script: &str) -> Value {
+        let script = format!("{}\n{script}", self.page.prelude);
         self.ask("execute/sync", &json!({"script": script, "args": []})).await
     }
 
     /// Waits until the expression is true.
-    pub(crate) async fn until(&self, what: &str) {
+    pub async fn until(&self, what: &str) {
         let deadline = Instant::now() + PATIENCE;
         while self.run(&format!("return Boolean({what});")).await != json!(true) {
             if Instant::now() > deadline {
-                panic!(
-                    "not so: {what}\nthe chat: {}",
-                    self.run("return chat?.textContent ?? document.body.innerHTML").await
-                );
+                panic!("not so: {what}\nthe page: {}", self.run(&format!("return {}", self.page.seen)).await);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Presses keys, wherever the focus is.
-    pub(crate) async fn press(&self, keys: &str) {
+    pub async fn press(&self, keys: &str) {
         let both = |key: char| [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})];
         let actions: Vec<Value> = keys.chars().flat_map(both).collect();
         self.ask("actions", &json!({"actions": [{"type": "key", "id": "keys", "actions": actions}]})).await;
     }
 
     /// Presses a key while another is held.
-    pub(crate) async fn chord(&self, held: char, key: char) {
+    pub async fn chord(&self, held: char, key: char) {
         let step = |kind: &str, key: char| json!({"type": kind, "value": key});
         let actions = [step("keyDown", held), step("keyDown", key), step("keyUp", key), step("keyUp", held)];
         self.ask("actions", &json!({"actions": [{"type": "key", "id": "keys", "actions": actions}]})).await;
     }
 
-    pub(crate) async fn devtools(&self, command: &str, params: Value) {
+    pub async fn devtools(&self, command: &str, params: Value) {
         self.ask("goog/cdp/execute", &json!({"cmd": command, "params": params})).await;
     }
 
-    pub(crate) async fn size(&self, width: u32, height: u32) {
+    pub async fn size(&self, width: u32, height: u32) {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    pub(crate) async fn prefers(&self, feature: &str, value: &str) {
+    pub async fn prefers(&self, feature: &str, value: &str) {
         let features = json!({"features": [{"name": feature, "value": value}]});
         self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
+    /// What the browser complained of since the last time: errors of scripts, refused files, breaches of the page's policy.
+    pub async fn complaints(&self) -> Vec<String> {
+        let entries = self.ask("se/log", &json!({"type": "browser"})).await;
+        let entries = entries.as_array().cloned().unwrap_or_default();
+        let loud = entries.iter().filter(|entry| entry["level"] != "INFO" && entry["level"] != "DEBUG");
+        loud.map(|entry| entry["message"].to_string()).collect()
+    }
+
     /// Keeps what is seen, where somebody wants to.
-    pub(crate) async fn picture(&self, name: &str) {
+    pub async fn picture(&self, name: &str) {
         let Some(folder) = std::env::var_os("BROCA_SCREENSHOTS").map(PathBuf::from) else { return };
         let reply: Value =
             self.http.get(format!("{}/screenshot", self.session)).send().await.unwrap().json().await.unwrap();
@@ -162,7 +172,7 @@ impl Browser {
     }
 
     /// Ends it in good order.
-    pub(crate) async fn close(mut self) {
+    pub async fn close(mut self) {
         drop(self.http.delete(&self.session).send().await);
         drop(self.driver.kill().await);
     }
@@ -178,7 +188,7 @@ impl Drop for Browser {
     }
 }
 
-pub(crate) const ENTER: &str = "\u{e007}";
-pub(crate) const TAB: &str = "\u{e004}";
-pub(crate) const ESCAPE: &str = "\u{e00c}";
-pub(crate) const SHIFT: char = '\u{e008}';
+pub const ENTER: &str = "\u{e007}";
+pub const TAB: &str = "\u{e004}";
+pub const ESCAPE: &str = "\u{e00c}";
+pub const SHIFT: char = '\u{e008}';
