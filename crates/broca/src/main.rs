@@ -2,6 +2,7 @@
 
 mod agents;
 mod app;
+mod chat_operator;
 mod cli;
 mod commands;
 mod config;

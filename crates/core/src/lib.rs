@@ -8,6 +8,7 @@ pub mod access;
 pub mod agent;
 pub mod breaker;
 pub mod burst;
+pub mod chat_command;
 pub mod clock;
 pub mod delivery;
 pub mod envelope;

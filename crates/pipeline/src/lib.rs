@@ -12,6 +12,7 @@
 
 pub mod admission;
 pub mod agents;
+pub mod commands;
 pub mod crash;
 pub mod deliver;
 pub mod events;

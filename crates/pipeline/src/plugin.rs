@@ -13,6 +13,7 @@ use crate::{
     PipelineError,
     account::{Tenant, host_alone},
     admission::{AccessOptions, Doorkeeper},
+    commands::CommandOptions,
     deliver::{self, Deliverer, DeliveryOptions},
     delivering::DeliveringSet,
     events::{EventOptions, Events},
@@ -38,6 +39,7 @@ pub struct PluginDeps {
     pub routes: Arc<Routes>,
     pub limits: Limits,
     pub access: AccessOptions,
+    pub commands: CommandOptions,
     pub options: DeliveryOptions,
     pub events: EventOptions,
     /// Cancelled once the plugin has said how it stands: it talks to its platform, waits for its account, or fails.
@@ -57,8 +59,8 @@ const ACCOUNT_TTL: Duration = Duration::from_secs(15);
 /// # Errors
 /// When it cannot begin (no such consumer, no database, unfit settings), or when the plugin cannot go on.
 pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), PipelineError> {
-    let PluginDeps { store, bus, blueprint, settings, instance, routes, limits, access, options, events, settled } =
-        deps;
+    let PluginDeps { store, bus, blueprint, settings, instance, routes, limits, .. } = deps;
+    let PluginDeps { access, commands, options, events, settled, .. } = deps;
     store.check_migrated().await?;
     let platform = blueprint.manifest().platform.clone();
     meter::plugin_begins(&instance, &platform, options.slots);
@@ -77,7 +79,7 @@ pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), Pi
     let doorkeeper = Arc::new(Doorkeeper::new(store.clone(), access));
     let events_too = events.clone();
     let limited =
-        Ingestor { store: store.clone(), relay: relay.clone(), routes, limits, events: events_too, doorkeeper };
+        Ingestor { store: store.clone(), relay: relay.clone(), routes, limits, events: events_too, doorkeeper, commands };
     let account = Account { store, bus, instance, platform, options, ingest: Arc::new(limited), states, events };
     let ended = loop {
         let round = shutdown.child_token();

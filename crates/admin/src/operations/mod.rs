@@ -17,12 +17,14 @@ mod dead_letters;
 mod deps;
 mod error;
 mod holds;
+mod link;
 mod messages;
 mod metrics;
 mod modes;
 mod pairing;
 mod person;
 mod plugins;
+mod preferences;
 mod redaction;
 mod replays;
 mod retention;
@@ -63,6 +65,7 @@ pub use self::{
     deps::{Configured, Deps, Running},
     error::{Code, OperationError},
     holds::{AddHold, HoldOn, ListHolds, ListedHolds, NewHold, ReleaseHolds, ReleasedHolds, WhichHolds, WhichReleased},
+    link::{LinkUsers, UnlinkUser, WhichAccount, WhoAreOne},
     messages::{CancelMessage, ExplainMessage, ShowMessage, WhichCancelled, WhichExplained, WhichShown},
     metrics::{Numbers, ShowMetrics, WhichMetrics},
     modes::{
@@ -74,6 +77,9 @@ pub use self::{
     plugins::{
         DisablePlugin, EnablePlugin, ListPluginChanges, LoadPlugin, OrderedPlugin, RestartPlugin, StartPlugin,
         StopPlugin, UnloadPlugin, WhichPlugin, WhichPluginChanges,
+    },
+    preferences::{
+        GonePreferences, NewPreferences, Preferences, SetPreferences, ShowPreferences, UnsetPreferences,
     },
     redaction::without_texts,
     replays::{

@@ -9,8 +9,10 @@ use super::{
     ShowUser, SkipBacklog, StartPlugin, StopPlugin, UnloadPlugin, UpdateUser,
     access::{AddAdmin, AddIgnored, AllowPerson, DenyPerson, ListIgnored, ListRules, RemoveIgnored, RemoveRules},
     active::{ActivateUser, DeactivateUser},
+    link::{LinkUsers, UnlinkUser},
     pairing::{ApprovePairing, ListPairings, RevokePairing},
     person::SetPerson,
+    preferences::{SetPreferences, ShowPreferences, UnsetPreferences},
     tokens::{AddToken, ListTokens, RevokeToken},
 };
 
@@ -60,6 +62,11 @@ pub static ALL: &[Entry] = &[
     Entry::of::<ActivateUser>(),
     Entry::of::<DeactivateUser>(),
     Entry::of::<SetPerson>(),
+    Entry::of::<ShowPreferences>(),
+    Entry::of::<SetPreferences>(),
+    Entry::of::<UnsetPreferences>(),
+    Entry::of::<LinkUsers>(),
+    Entry::of::<UnlinkUser>(),
     Entry::of::<ListRules>(),
     Entry::of::<AllowPerson>(),
     Entry::of::<DenyPerson>(),

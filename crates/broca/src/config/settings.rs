@@ -6,6 +6,7 @@ use broca_core::{
     Instance, Limits,
     access::AccessSettings,
     breaker::BreakerPolicy,
+    chat_command::ChatCommands,
     format::FormatOptions,
     notice::NoticePolicy,
     retry::RetryPolicy,
@@ -320,13 +321,15 @@ pub(crate) struct PluginEntry {
     pub(crate) plugin: Option<String>,
     /// Who may talk through it, where that is not what `access` says.
     pub(crate) access: Option<AccessSettings>,
+    /// Which of Broca's own commands its chats take.
+    pub(crate) chat_commands: ChatCommands,
     /// The plugin's own settings.
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Default for PluginEntry {
     fn default() -> Self {
-        Self { enabled: true, plugin: None, access: None, settings: serde_json::Map::new() }
+        Self { enabled: true, plugin: None, access: None, chat_commands: ChatCommands::default(), settings: serde_json::Map::new() }
     }
 }
 

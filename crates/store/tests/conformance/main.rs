@@ -20,6 +20,7 @@ mod holds_in_order;
 mod home;
 mod ingest;
 mod journey;
+mod link;
 mod live;
 mod notices;
 mod outage;

@@ -122,6 +122,7 @@ async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
         routes: app.routes(),
         limits: app.config.settings.limits,
         access: app.access_options(instance),
+        commands: app.command_options(instance).await?,
         options: app.delivery_options(),
         events: app.event_options(),
         settled: settled.clone(),
