@@ -77,6 +77,14 @@ UPDATE profiles SET user_id = $2 WHERE user_id = $1";
 pub(crate) const INSTRUCT: &str = "-- link: instructions
 UPDATE profiles SET instructions = $2 WHERE user_id = $1";
 
+/// An agent that has a block of both goes on with `into`'s.
+pub(crate) const RETIRE_BLOCKS: &str = "-- link: retire blocks
+UPDATE user_blocks SET retired = TRUE
+WHERE user_id = $1 AND agent IN (SELECT agent FROM user_blocks WHERE user_id = $2 AND NOT retired)";
+
+pub(crate) const BLOCKS: &str = "-- link: blocks
+UPDATE user_blocks SET user_id = $2 WHERE user_id = $1";
+
 pub(crate) const PAST: &str = "-- link: earlier links
 UPDATE past_users SET user_id = $2 WHERE user_id = $1";
 
@@ -155,6 +163,8 @@ pub(crate) async fn link(
     change!(tx, KEEP, into.0, instructions.as_deref(), Json(&preferences))?;
     change!(tx, MOVE, absorbed.0, into.0)?;
     change!(tx, INSTRUCT, into.0, instructions.as_deref())?;
+    change!(tx, RETIRE_BLOCKS, absorbed.0, into.0)?;
+    change!(tx, BLOCKS, absorbed.0, into.0)?;
     change!(tx, PAST, absorbed.0, into.0)?;
     change!(tx, ABSORBED, format!("user:{absorbed}"), into.0)?;
     change!(tx, DROP, absorbed.0)?;

@@ -15,6 +15,6 @@ mod tests;
 
 pub(crate) use retention::{RetentionSettings, StreamSettings};
 pub(crate) use secret::{Secret, Url};
-pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, PluginEntry, Settings, TraceSettings};
+pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, PluginEntry, Settings, TraceSettings, UserMemory};
 pub(crate) use show::shown;
 pub(crate) use sources::{Flag, Loaded, is_setting, load};

@@ -172,8 +172,20 @@ pub(crate) struct AgentSettings {
     pub(crate) breaker_open_ms: u64,
     /// And at most.
     pub(crate) breaker_open_max_ms: u64,
+    /// What of the agent's memory is each person's own.
+    pub(crate) user_memory: Option<UserMemory>,
+    /// The label of their block there.
+    pub(crate) user_memory_label: String,
     /// Of the echo agent.
     pub(crate) delay_ms: u64,
+}
+
+/// How an agent keeps what it knows of each person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UserMemory {
+    /// Each has a block of its core memory, attached for their turns alone, one turn at a time.
+    Block,
 }
 
 impl Default for AgentSettings {
@@ -192,6 +204,8 @@ impl Default for AgentSettings {
             breaker_failures: breaker.failures,
             breaker_open_ms: millis(breaker.open),
             breaker_open_max_ms: millis(breaker.open_max),
+            user_memory: None,
+            user_memory_label: "human".to_owned(),
             delay_ms: 0,
         }
     }

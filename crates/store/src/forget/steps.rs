@@ -170,6 +170,8 @@ WHERE actor IN (SELECT platform || '/' || platform_user_id FROM profiles WHERE u
 const APPROVALS_OF: &str = "-- forget: approvals by them
 UPDATE pairings SET approved_by = 'chat'
 WHERE approved_by IN (SELECT platform || '/' || platform_user_id FROM profiles WHERE user_id = $1)";
+/// Their agents' servers still have them; a worker has them deleted there.
+const BLOCKS: &str = "-- forget: blocks\nUPDATE user_blocks SET user_id = NULL, retired = TRUE WHERE user_id = $1";
 const PROFILES: &str = "-- forget: profiles\nDELETE FROM profiles WHERE user_id = $1";
 const USER: &str = "-- forget: user\nDELETE FROM users WHERE id = $1";
 const OWED: &str = "-- forget: copies on their way
@@ -210,7 +212,7 @@ async fn end(tx: &mut Tx<'_>, wish: &End) -> Result<ForgetEnd, StoreError> {
     }
     delete(tx, SLOTS, &wish.own).await?;
     delete(tx, QUEUES, &wish.own).await?;
-    for statement in [TARGETS, PAIRED, PAIRINGS, COUNTERS, LINK_CODES, LINK_TRIES, PAST, ACTS, HOLDS_OF, RELEASES_OF, RULES_OF, APPROVALS_OF] {
+    for statement in [TARGETS, PAIRED, PAIRINGS, COUNTERS, LINK_CODES, LINK_TRIES, PAST, ACTS, HOLDS_OF, RELEASES_OF, RULES_OF, APPROVALS_OF, BLOCKS] {
         change!(tx, statement, user)?;
     }
     change!(tx, PROFILES, user)?;
