@@ -101,7 +101,10 @@ async fn what_was_left_attached_is_found() {
     store.keep_block(&agent, UserId::new(), &unknown).await.expect("it is kept");
     let own = rig.letta.attach(AGENT, "persona", "the agent's own");
     let _workers = Crew::workers(&rig, 1, &[ASKS]);
-    eventually("the agent has its own alone", PATIENCE, || async { rig.letta.attached() == [own.clone()] }).await;
+    eventually("the agent has its own alone", PATIENCE, || async {
+        rig.letta.attached() == std::slice::from_ref(&own)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +122,7 @@ async fn an_agents_own_block_stays_and_a_forgotten_persons_goes() {
     let failed = message_in(&store, "ben", "ben-1", MessageState::Failed).await;
     assert_eq!(failed.class.as_deref(), Some("misconfigured"));
     assert!(failed.reason.as_deref().unwrap_or_default().contains("'human' of its own"), "{:?}", failed.reason);
-    assert_eq!(rig.letta.attached(), [own.clone()]);
+    assert_eq!(rig.letta.attached(), std::slice::from_ref(&own));
     nobody_saw_anothers(&rig, 1);
 
     eventually("all is over", PATIENCE, || all_over(&store)).await;
@@ -127,5 +130,6 @@ async fn an_agents_own_block_stays_and_a_forgotten_persons_goes() {
     for person in ["demo/ann", "demo/ben"] {
         rig.succeeds(&["users", "forget", person, "--yes"]);
     }
-    eventually("their blocks are deleted", PATIENCE, || async { rig.letta.blocks() == [own.clone()] }).await;
+    eventually("their blocks are deleted", PATIENCE, || async { rig.letta.blocks() == std::slice::from_ref(&own) })
+        .await;
 }

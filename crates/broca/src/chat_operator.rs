@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use broca_admin::operations::{
-    AddHold, ApprovePairing, Caller, Code, Deps, HoldOn, ListHolds, NewHold, NewMode, OperationError,
-    ReleaseHolds, SetMode, ShowStatus, WhichApproved, WhichHolds, WhichReleased, WhichStatus, perform,
+    AddHold, ApprovePairing, Caller, Code, Deps, HoldOn, ListHolds, NewHold, NewMode, OperationError, ReleaseHolds,
+    SetMode, ShowStatus, WhichApproved, WhichHolds, WhichReleased, WhichStatus, perform,
 };
 use broca_core::{
     Instance,
@@ -104,7 +104,11 @@ impl ChatOperator {
     /// What is written in another way, also by somebody who may not.
     async fn misunderstood(&self, caller: &Caller, word: AdminWord) -> Result<String, OperationError> {
         let error = OperationError::new(Code::Usage, "that is not how it is written").hint(word.usage());
-        if caller.access == Access::Read { Err(OperationError { code: Code::Unauthorised, ..error }) } else { Err(error) }
+        if caller.access == Access::Read {
+            Err(OperationError { code: Code::Unauthorised, ..error })
+        } else {
+            Err(error)
+        }
     }
 
     async fn pipeline(&self, caller: &Caller) -> Result<String, OperationError> {

@@ -135,10 +135,10 @@ pub const IN_PRIVATE: &str = "This is not done in a group: write it in our own c
 pub const FOR_ADMINS: &str = "This command is for this bot's admins.";
 pub const FOR_THE_OWNER: &str = "This command is for this bot's owner.";
 pub const TOO_MANY_TRIES: &str = "That were too many wrong codes. Try again in an hour.";
-pub const NO_SUCH_CODE: &str =
-    "This is no code that is good now. Write /link on your other account, and within a few minutes here what you are told there.";
+pub const NO_SUCH_CODE: &str = "This is no code that is good now. Write /link on your other account, and within a few minutes here what you are told there.";
 pub const OWN_CODE: &str = "This code was given to this very account. Write it on your other one.";
-pub const LINKED: &str = "This account and the one that the code was given to are one person's now. /unlink parts them.";
+pub const LINKED: &str =
+    "This account and the one that the code was given to are one person's now. /unlink parts them.";
 pub const LINKED_BEFORE: &str = "These two accounts are one person's already.";
 pub const NOT_NOW: &str = "This cannot be done now: whoever runs this bot keeps something of yours back. Ask them.";
 pub const UNLINKED: &str = "This account is a person of its own again.";
@@ -169,7 +169,10 @@ mod tests {
         assert_eq!(ALL.read("/link"), Some(ChatCommand::Link(None)));
         assert_eq!(ALL.read(" /Link@my_bot abcd-2345 "), Some(ChatCommand::Link(Some("ABCD2345".into()))));
         assert_eq!(ALL.read("/unlink"), Some(ChatCommand::Unlink));
-        assert_eq!(ALL.read("/hold agent support it is odd"), admin(AdminWord::Hold, &["agent", "support", "it", "is", "odd"]));
+        assert_eq!(
+            ALL.read("/hold agent support it is odd"),
+            admin(AdminWord::Hold, &["agent", "support", "it", "is", "odd"])
+        );
         assert_eq!(ALL.read("/pipeline"), admin(AdminWord::Pipeline, &[]));
         for message in ["link me", "/link the two pages", "/unlink this", "/weather", "/", "", "see /link"] {
             assert_eq!(ALL.read(message), None, "{message}");

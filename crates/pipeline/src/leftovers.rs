@@ -32,7 +32,8 @@ enum Trouble {
 /// Looks on a timer until `shutdown`, where any agent keeps people's blocks.
 pub(crate) async fn run(worker: Arc<Worker>, shutdown: CancellationToken) {
     // By the agent itself: two names of one agent are one look.
-    let agents = worker.agents.iter().filter_map(|(_, named)| Some((named.agent.memory()?.agent(), named.agent.clone())));
+    let agents =
+        worker.agents.iter().filter_map(|(_, named)| Some((named.agent.memory()?.agent(), named.agent.clone())));
     let agents: BTreeMap<String, Arc<dyn Agent>> = agents.collect();
     if agents.is_empty() {
         return;

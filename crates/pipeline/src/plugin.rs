@@ -78,8 +78,15 @@ pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), Pi
     let relay = Relay::new(store.clone(), bus.clone());
     let doorkeeper = Arc::new(Doorkeeper::new(store.clone(), access));
     let events_too = events.clone();
-    let limited =
-        Ingestor { store: store.clone(), relay: relay.clone(), routes, limits, events: events_too, doorkeeper, commands };
+    let limited = Ingestor {
+        store: store.clone(),
+        relay: relay.clone(),
+        routes,
+        limits,
+        events: events_too,
+        doorkeeper,
+        commands,
+    };
     let account = Account { store, bus, instance, platform, options, ingest: Arc::new(limited), states, events };
     let ended = loop {
         let round = shutdown.child_token();

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use broca_core::{
-    ConversationId, MessageId, OutboxId, ProfileId, Timestamp, UserId, access::{Reason, Suppression}, route::Facts, route::Scope,
+    ConversationId, MessageId, OutboxId, ProfileId, Timestamp, UserId,
+    access::{Reason, Suppression},
+    route::Facts,
+    route::Scope,
 };
 use serde_json::{Map, Value};
 use sqlx::types::Uuid;

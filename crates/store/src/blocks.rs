@@ -135,7 +135,10 @@ async fn keep(tx: &mut Tx<'_>, wish: &Keep) -> Result<String, StoreError> {
     Ok(block)
 }
 
-async fn forget(tx: &mut Tx<'_>, block: &String) -> Result<(), StoreError> {
+#[derive(Clone, Debug)]
+pub(crate) struct Gone(String);
+
+async fn forget(tx: &mut Tx<'_>, Gone(block): &Gone) -> Result<(), StoreError> {
     change!(tx, DROP, block.as_str())?;
     Ok(())
 }
@@ -144,7 +147,7 @@ operation!(TakeLease: TakeBlocks => Taken, "take blocks", take);
 operation!(NoteBlocks: Note => bool, "note blocks", note);
 operation!(FreeLease: (String, Uuid) => (), "free blocks", free);
 operation!(KeepBlock: Keep => String, "keep a block", keep);
-operation!(DropBlock: String => (), "drop a block", forget);
+operation!(DropBlock: Gone => (), "drop a block", forget);
 
 impl Store {
     /// Takes the lease of an agent's blocks, or goes on in it: what may be attached there; `None` while another turn has it
@@ -154,7 +157,12 @@ impl Store {
     }
 
     /// Notes what the holder is about to attach, in place of what was; says whether it still has the lease.
-    pub async fn note_blocks(&self, agent: &str, holder: Uuid, attached: Vec<AttachedBlock>) -> Result<bool, StoreError> {
+    pub async fn note_blocks(
+        &self,
+        agent: &str,
+        holder: Uuid,
+        attached: Vec<AttachedBlock>,
+    ) -> Result<bool, StoreError> {
         self.once::<NoteBlocks>(Note { agent: agent.to_owned(), holder, attached }).await
     }
 
@@ -187,7 +195,7 @@ impl Store {
 
     /// The block is not there any more.
     pub async fn drop_block(&self, block: &str) -> Result<(), StoreError> {
-        self.once::<DropBlock>(block.to_owned()).await
+        self.once::<DropBlock>(Gone(block.to_owned())).await
     }
 
     /// Whether the block is one that we made for a person.

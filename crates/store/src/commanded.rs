@@ -133,11 +133,7 @@ async fn give(tx: &mut Tx<'_>, row: &Row, terms: &LinkTerms) -> Result<String, S
     Ok(said::told_code(&code, terms.code_life))
 }
 
-async fn redeem(
-    tx: &mut Tx<'_>,
-    row: &Row,
-    (code, terms): (&str, &LinkTerms),
-) -> Result<&'static str, StoreError> {
+async fn redeem(tx: &mut Tx<'_>, row: &Row, (code, terms): (&str, &LinkTerms)) -> Result<&'static str, StoreError> {
     let now = tx.now().await?;
     let since = now.saturating_sub(micros(HOUR));
     let wrong = ask!(tx, fetch_optional, (i64,), WRONG, row.profile_id, since)?;

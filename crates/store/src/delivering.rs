@@ -83,7 +83,15 @@ impl<'a> DeliveryEnding<'a> {
 /// What a response is to its plugin. What a message of class `command` brings is a reply, and a notice to all else.
 macro_rules! response_kind {
     ($response:literal, $message:literal) => {
-        concat!("CASE WHEN ", $response, ".kind = 'notice' AND ", $message, ".class = 'command' THEN 'reply' ELSE ", $response, ".kind END AS kind")
+        concat!(
+            "CASE WHEN ",
+            $response,
+            ".kind = 'notice' AND ",
+            $message,
+            ".class = 'command' THEN 'reply' ELSE ",
+            $response,
+            ".kind END AS kind"
+        )
     };
 }
 pub(crate) use response_kind;

@@ -18,7 +18,8 @@ pub fn blueprint() -> Blueprint {
 }
 
 fn manifest() -> Manifest {
-    let capabilities = Capabilities { settles: true, typing: true, markdown: Markdown::Common, ..Capabilities::default() };
+    let capabilities =
+        Capabilities { settles: true, typing: true, markdown: Markdown::Common, ..Capabilities::default() };
     Manifest { capabilities, ..Manifest::new("webchat", env!("CARGO_PKG_VERSION")) }
 }
 

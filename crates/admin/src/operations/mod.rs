@@ -78,9 +78,7 @@ pub use self::{
         DisablePlugin, EnablePlugin, ListPluginChanges, LoadPlugin, OrderedPlugin, RestartPlugin, StartPlugin,
         StopPlugin, UnloadPlugin, WhichPlugin, WhichPluginChanges,
     },
-    preferences::{
-        GonePreferences, NewPreferences, Preferences, SetPreferences, ShowPreferences, UnsetPreferences,
-    },
+    preferences::{GonePreferences, NewPreferences, Preferences, SetPreferences, ShowPreferences, UnsetPreferences},
     redaction::without_texts,
     replays::{
         ApplyReplay, PlanReplay, PlannedReplay, PreviewReplay, ReplayNow, ReplayedNow, WhichApplied, WhichReplayed,

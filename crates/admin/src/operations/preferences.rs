@@ -103,8 +103,7 @@ impl Operation for UnsetPreferences {
     };
 
     async fn run(act: &Acting<'_>, request: &GonePreferences) -> Result<Preferences, OperationError> {
-        let (user_id, preferences) =
-            person::prefer(act.store(), &request.who, Map::new(), &request.keys).await?;
+        let (user_id, preferences) = person::prefer(act.store(), &request.who, Map::new(), &request.keys).await?;
         act.about(user_id);
         Ok(Preferences { user_id, preferences })
     }

@@ -343,7 +343,13 @@ pub(crate) struct PluginEntry {
 
 impl Default for PluginEntry {
     fn default() -> Self {
-        Self { enabled: true, plugin: None, access: None, chat_commands: ChatCommands::default(), settings: serde_json::Map::new() }
+        Self {
+            enabled: true,
+            plugin: None,
+            access: None,
+            chat_commands: ChatCommands::default(),
+            settings: serde_json::Map::new(),
+        }
     }
 }
 

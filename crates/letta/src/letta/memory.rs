@@ -86,7 +86,8 @@ impl Memory for LettaAgent {
     }
 
     async fn recompile(&self, conversation: &str) -> Result<(), Failure> {
-        let answer = self.http.post::<Value>(&["conversations", conversation, "recompile"], &[], &json!({}), None).await;
+        let answer =
+            self.http.post::<Value>(&["conversations", conversation, "recompile"], &[], &json!({}), None).await;
         or_gone(answer.map(drop)).map_err(|error| refusal_or_unreachable(&error, "compile a prompt"))
     }
 

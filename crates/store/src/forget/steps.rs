@@ -212,7 +212,21 @@ async fn end(tx: &mut Tx<'_>, wish: &End) -> Result<ForgetEnd, StoreError> {
     }
     delete(tx, SLOTS, &wish.own).await?;
     delete(tx, QUEUES, &wish.own).await?;
-    for statement in [TARGETS, PAIRED, PAIRINGS, COUNTERS, LINK_CODES, LINK_TRIES, PAST, ACTS, HOLDS_OF, RELEASES_OF, RULES_OF, APPROVALS_OF, BLOCKS] {
+    for statement in [
+        TARGETS,
+        PAIRED,
+        PAIRINGS,
+        COUNTERS,
+        LINK_CODES,
+        LINK_TRIES,
+        PAST,
+        ACTS,
+        HOLDS_OF,
+        RELEASES_OF,
+        RULES_OF,
+        APPROVALS_OF,
+        BLOCKS,
+    ] {
         change!(tx, statement, user)?;
     }
     change!(tx, PROFILES, user)?;

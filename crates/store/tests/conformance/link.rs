@@ -132,10 +132,8 @@ async fn codes_are_good_once_and_for_a_while(home: Home) {
     assert_eq!(home.number("SELECT count(*) FROM link_codes").await, 0);
 
     let allowance = Allowance { rate: Some(Rate { per_minute: 1, burst: 1 }), daily_cap: None };
-    let limited = || NewMessage {
-        admission: Admission::Command { allowance: Some(allowance) },
-        ..on("web", "9", "/link")
-    };
+    let limited =
+        || NewMessage { admission: Admission::Command { allowance: Some(allowance) }, ..on("web", "9", "/link") };
     let mut reasons = Vec::new();
     for _ in 0..2 {
         let Accepted::Suppressed { suppression, .. } = home.store.ingest(limited()).await.unwrap() else { panic!() };
@@ -178,7 +176,8 @@ async fn forget(home: &Home, user: UserId) {
 }
 
 async fn what_one_person_wrote_is_forgotten_together(home: Home) {
-    let shared = |platform: &str, person: &str, text: &str| NewMessage { scope: Scope::User, ..on(platform, person, text) };
+    let shared =
+        |platform: &str, person: &str, text: &str| NewMessage { scope: Scope::User, ..on(platform, person, text) };
     home.accept(shared("cli", "ann", "one")).await;
     let (message, his_own) = home.accept(shared("web", "7", "two")).await;
     let (ann, seven) = (user(&home, "cli", "ann").await, user(&home, "web", "7").await);

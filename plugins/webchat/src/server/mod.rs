@@ -127,7 +127,7 @@ impl Server {
         let message =
             |session: &book::Session| session.said.values().find(|said| said.message == message_id).map(|said| said.id);
         if response.attempt == 1 {
-            is_said(&store, &visitor.session, |session| message(session).is_some()).await;
+            is_said(store, &visitor.session, |session| message(session).is_some()).await;
         }
         let told = store.told(&visitor, (&response.id.to_string(), response.kind), message, &response.text).await;
         let (id, _) = told.map_err(|error| not_now(&error.to_string()))?;
@@ -160,9 +160,7 @@ async fn tidy(shared: &Shared) {
 /// What is answered at once may be faster than the note of what it answers.
 async fn is_said(store: &Store, session: &str, is_there: impl Fn(&book::Session) -> bool) {
     let mut changed = store.listen(session);
-    let said = async {
-        while store.session(session, &is_there) != Some(true) && changed.changed().await.is_ok() {}
-    };
+    let said = async { while store.session(session, &is_there) != Some(true) && changed.changed().await.is_ok() {} };
     drop(tokio::time::timeout(SOON, said).await);
 }
 
