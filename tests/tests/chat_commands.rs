@@ -135,6 +135,48 @@ async fn people_link_their_accounts_on_postgres() {
     people_link_their_accounts(Database::Postgres).await;
 }
 
+/// A code from a terminal, used on a web page.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_platforms_take_commands_too() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it has one");
+    drop(listener);
+    let mut options = RigOptions::new(Database::Sqlite);
+    options.settings = format!(
+        "[plugins.webchat.settings]\nmode = \"server\"\n[plugins.webchat.settings.server]\nlisten = \"{address}\"\n\
+         [plugins.cli.chat_commands]\nlink = true\n"
+    );
+    let rig = Rig::start(options).await;
+    let _crews = [
+        Crew::workers(&rig, 1, &[]),
+        Crew::new(&rig, "cli", &["plugin", "run", "cli"], 1, &[]),
+        Crew::new(&rig, "webchat", &["plugin", "run", "webchat"], 1, &[]),
+    ];
+    eventually("the terminal plugin listens", PATIENCE, || async { rig.socket().exists() }).await;
+    let told = rig.succeeds(&["send", "--as", "carol", "/link"]);
+    let code = told.lines().find_map(|line| line.strip_prefix("/link ")).expect("a code").to_owned();
+    let (http, session) = (reqwest::Client::new(), "session_mdwj6vj5_okiiczierw");
+    let url = |action: &str| format!("http://{address}/api/v1/?action={action}");
+    let body = serde_json::json!({"session_id": session, "message": format!("/link {code}"), "client_message_id": "1"});
+    let taken = || async {
+        let reply = http.post(url("messages")).json(&body).send().await;
+        reply.is_ok_and(|reply| reply.status().is_success())
+    };
+    eventually("the command is taken", PATIENCE, taken).await;
+    let responses = || async {
+        let reply = http.get(url(&format!("responses&session_id={session}"))).send().await.ok()?;
+        reply.json::<Value>().await.ok()?["data"]["responses"].as_array().cloned()
+    };
+    eventually("it is replied to", PATIENCE, || async { responses().await.is_some_and(|list| !list.is_empty()) }).await;
+    let reply = responses().await.and_then(|list| list.into_iter().next()).expect("it is there");
+    assert_eq!((&reply["response"], &reply["kind"]), (&LINKED.into(), &"reply".into()));
+    assert!(reply["message_id"].is_u64(), "it is known what it replies to: {reply}");
+    let output = rig.run(&["users", "get", "cli/carol", "--json"]);
+    let person: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    assert_eq!(person["profiles"].as_array().map(Vec::len), Some(2), "{person:#}");
+    assert!(rig.letta.turns().is_empty());
+}
+
 const ADMINS: &str = r#"
 [plugins.telegram.access]
 policy = "pairing"

@@ -24,7 +24,7 @@ pub(crate) struct ListArgs {
     /// Who: cli:<user>, http:<token> or mcp:<token>
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
-    /// cli, http or mcp
+    /// cli, http, mcp or chat
     #[arg(long)]
     via: Option<Via>,
     /// What, e.g. hold.add

@@ -5,6 +5,7 @@ mod accounts;
 mod audit;
 mod audit_log;
 mod backlog;
+mod blocks;
 mod bursts;
 mod cancel;
 mod claim;
