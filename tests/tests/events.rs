@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use broca_core::{
     AttachmentPolicy, DeliveryError, Event, EventType, Limits, MessageId, Profile, Receipt, Response, route::Routes,
 };
-use broca_pipeline::{deliver::DeliveryOptions, events::EventOptions, plugin::PluginDeps};
+use broca_pipeline::{commands::CommandOptions, deliver::DeliveryOptions, events::EventOptions, plugin::PluginDeps};
 use broca_plugin::{
     Blueprint, Capabilities, Context, Listen, Manifest, Parts, Plugin, PluginError, PluginState, SettingsSchema, Typing,
 };
@@ -142,6 +142,7 @@ async fn host(rig: &Rig, instance: &str, wants: Vec<Listen>, shutdown: &Cancella
     let plugin = Arc::new(Gossip { wants, heard: Mutex::default(), typing: Mutex::default() });
     let built = plugin.clone();
     let deps = PluginDeps {
+        commands: CommandOptions::default(),
         store: rig.store().await,
         bus: rig.bus().await,
         blueprint: Blueprint::with_schema(manifest(), SettingsSchema::none(), move |_| Ok(built.clone())),

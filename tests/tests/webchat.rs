@@ -81,6 +81,30 @@ fn run(rig: &Rig, instance: &str) -> Process {
     rig.spawn(instance, &["plugin", "run", instance], &[])
 }
 
+/// While an agent works, the pages of the session are told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_told_that_an_agent_works() {
+    let address = free_address().await;
+    let mut options = RigOptions { settings: settings(address), ..RigOptions::new(Database::Sqlite) };
+    (options.letta.min_ms, options.letta.max_ms) = (5_000, 5_000);
+    let rig = Rig::start(options).await;
+    let (_worker, _plugin) = (rig.worker("worker"), run(&rig, "webchat"));
+    let page = Page::new(address, "session_mdwj6vj5_okiiczierw");
+    page.say("hello").await;
+    let url = format!("{}?action=stream&session_id={}", page.url, page.session);
+    let mut stream = page.http.get(url).send().await.unwrap();
+    let mut read = String::new();
+    let told = async {
+        while !read.contains("event: response") {
+            read.push_str(std::str::from_utf8(&stream.chunk().await.unwrap().expect("it goes on")).unwrap());
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("it is answered");
+    let typing = read.find("event: typing").unwrap_or_else(|| panic!("not told: {read}"));
+    assert!(typing < read.find("event: response").expect("it is there"), "{read}");
+    assert!(read.contains(r#""kind":"answer""#), "{read}");
+}
+
 async fn the_server_is_killed_in_mid_flight(database: Database) {
     let address = free_address().await;
     let rig = Rig::start(RigOptions { settings: settings(address), ..RigOptions::new(database) }).await;

@@ -11,7 +11,7 @@ use broca_pipeline::{
 };
 
 use crate::{
-    config::{AgentKind, AgentSettings, Secret, Settings},
+    config::{AgentKind, AgentSettings, Secret, Settings, UserMemory},
     failure::{Code, Failure},
 };
 
@@ -29,7 +29,8 @@ pub(crate) fn configured(settings: &Settings) -> Result<Agents, Failure> {
             Ok(client) => {
                 let turn_timeout = Duration::from_secs(agent.turn_timeout_s);
                 let limits = AgentLimits {
-                    turns: agent.max_concurrent_turns,
+                    // Of an agent's people, one has their block attached at a time.
+                    turns: if agent.user_memory.is_some() { Some(1) } else { agent.max_concurrent_turns },
                     endpoint_turns: settings.endpoint_limit(agent),
                     breaker: agent.breaker(),
                 };
@@ -50,7 +51,9 @@ fn client(name: &str, settings: &AgentSettings) -> Result<Arc<dyn Agent>, Failur
     let agent_id = settings.agent_id.clone().unwrap_or_default();
     let api_key = settings.api_key.clone().map(Secret::into_inner);
     let stuck_after = settings.stuck_after();
-    let agent = LettaAgent::new(LettaOptions { api_key, stuck_after, ..LettaOptions::new(endpoint, agent_id) });
+    let user_block = settings.user_memory.map(|UserMemory::Block| settings.user_memory_label.clone());
+    let options = LettaOptions { api_key, stuck_after, user_block, ..LettaOptions::new(endpoint, agent_id) };
+    let agent = LettaAgent::new(options);
     let agent = agent.map_err(|error| Failure::new(Code::Usage, format!("agents.{name}: {error}")))?;
     Ok(Arc::new(agent))
 }

@@ -3,6 +3,7 @@
 mod agents;
 mod app;
 mod asking;
+mod chat_operator;
 mod cli;
 mod commands;
 mod config;

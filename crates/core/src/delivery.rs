@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::{ProfileId, ResponseId, TraceParent, UserId, agent::Failure};
 
 /// What a response tells the person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ResponseKind {
+    #[default]
     Answer,
     /// That there is no answer. It is no dead letter when it cannot be delivered, and never brings another notice.
     Notice,
+    /// What Broca itself says to a command. In all else it is a notice, and stored as one.
+    Reply,
 }
 
 impl ResponseKind {
@@ -20,6 +23,7 @@ impl ResponseKind {
         match self {
             Self::Answer => "answer",
             Self::Notice => "notice",
+            Self::Reply => "reply",
         }
     }
 }
@@ -31,6 +35,7 @@ impl std::str::FromStr for ResponseKind {
         match text {
             "answer" => Ok(Self::Answer),
             "notice" => Ok(Self::Notice),
+            "reply" => Ok(Self::Reply),
             _ => Err(format!("'{text}' is no kind of response")),
         }
     }
@@ -41,6 +46,9 @@ impl std::str::FromStr for ResponseKind {
 pub struct Response {
     /// The same in every attempt: hand it to the platform as idempotency key where it takes one.
     pub id: ResponseId,
+    /// An agent's answer, or what Broca says by itself.
+    #[serde(default)]
+    pub kind: ResponseKind,
     pub text: String,
     /// The chat, group or channel that the message came from; `None` means the person's own chat.
     pub chat_id: Option<String>,
@@ -136,6 +144,7 @@ mod tests {
         let part = |end: &usize| Part { platform_message_id: end.to_string(), text_end: *end };
         Response {
             id: ResponseId::new(),
+            kind: ResponseKind::Answer,
             text: text.to_owned(),
             chat_id: None,
             attributes: serde_json::Value::Null,

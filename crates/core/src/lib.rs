@@ -9,6 +9,7 @@ pub mod agent;
 pub mod attachment;
 pub mod breaker;
 pub mod burst;
+pub mod chat_command;
 pub mod clock;
 pub mod delivery;
 pub mod envelope;

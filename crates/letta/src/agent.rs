@@ -124,6 +124,48 @@ pub trait Agent: Send + Sync + std::fmt::Debug {
     /// marks it as deleted and shows it no more.)
     async fn delete_conversation(&self, conversation: &AgentConversation) -> Result<(), Failure>;
 
+    /// Where each person has a block in the agent's memory; `None` where they have none.
+    fn memory(&self) -> Option<&dyn Memory> {
+        None
+    }
+
     /// Asks whether the agent is there and what it can do.
     async fn probe(&self) -> Result<AgentHealth, Failure>;
+}
+
+/// What came of attaching a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    Done,
+    /// There is no such block any more.
+    NoBlock,
+    /// Other blocks stand in its place.
+    Taken(Vec<String>),
+}
+
+/// The blocks of people in an agent's memory. Each call may be repeated; who may make them, the pipeline sees to.
+#[async_trait]
+pub trait Memory: Send + Sync {
+    /// What names the agent wherever its server is the same: two settings of one agent share its memory.
+    fn agent(&self) -> String;
+
+    /// Creates a block, which is attached to nobody.
+    async fn create(&self, value: &str) -> Result<String, Failure>;
+
+    async fn attach(&self, block: &str) -> Result<Attachment, Failure>;
+
+    /// One that is not attached is detached.
+    async fn detach(&self, block: &str) -> Result<(), Failure>;
+
+    /// All blocks that are attached.
+    async fn list(&self) -> Result<Vec<String>, Failure>;
+
+    /// Has the conversation's next turn see what is attached now.
+    async fn recompile(&self, conversation: &str) -> Result<(), Failure>;
+
+    /// One that is gone is deleted.
+    async fn delete(&self, block: &str) -> Result<(), Failure>;
+
+    /// Why nothing can be attached: a block of the agent's own stands in its place.
+    fn is_taken(&self) -> Failure;
 }

@@ -7,6 +7,8 @@ mod agent;
 mod echo;
 mod letta;
 
-pub use agent::{Agent, AgentConversation, AgentHealth, Image, OpenTurn, RunProgress, Stopped, TurnRequest};
+pub use agent::{
+    Agent, AgentConversation, AgentHealth, Attachment, Image, Memory, OpenTurn, RunProgress, Stopped, TurnRequest,
+};
 pub use echo::EchoAgent;
 pub use letta::{LettaAgent, LettaError, LettaOptions, server_of};

@@ -29,6 +29,8 @@ points!(
     Claimed = "claimed",
     /// The turn is recorded; the agent was not called.
     TurnStarted = "turn-started",
+    /// The sender's block is attached to the agent; nothing was said. Only an agent that keeps people's blocks leads here.
+    BlockAttached = "block-attached",
     /// The agent has given the turn a run; the run is recorded, the answer is not there.
     RunKnown = "run-known",
     /// Somebody wants the turn stopped, and that is on record; the agent was not told. Only a stop leads here, and to the

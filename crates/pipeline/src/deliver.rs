@@ -158,7 +158,7 @@ async fn finish(deliverer: &Deliverer, response: ResponseId, ended: (Arc<Dispatc
         match deliverer.store.finish_delivery(finish.clone()).await {
             Ok(Fenced::Done(finished)) => {
                 point(CrashPoint::DeliveryFinished);
-                log(&finish, dispatch.kind);
+                log(&finish, dispatch.response.kind);
                 meter::delivered(&deliverer.instance, &dispatch, &finish.end);
                 deliverer.events.delivered(&deliverer.instance, &dispatch, &finish.end);
                 return then(finished);
@@ -194,7 +194,7 @@ fn log(finish: &FinishDelivery, kind: ResponseKind) {
     let (response, attempt) = (finish.response, finish.attempt);
     match &finish.end {
         DeliveryEnd::Dead(failure) | DeliveryEnd::TargetDead { failure, .. } | DeliveryEnd::Unknown(failure)
-            if kind == ResponseKind::Notice =>
+            if kind != ResponseKind::Answer =>
         {
             tracing::warn!(%response, attempt, class = %failure.class, reason = failure.reason, "the notice of a failure is not delivered");
         }

@@ -29,15 +29,19 @@ impl Files {
             return;
         }
         let more = reported.len().saturating_sub(MAX_FILES);
-        let let_in = matches!(message.admission, Admission::Open | Admission::Within { .. });
+        let nobodys = match &message.admission {
+            Admission::Open | Admission::Within { .. } => None,
+            Admission::Command { .. } => Some("it came with a command"),
+            _ => Some("its sender was not let in"),
+        };
         let mut room = self.policy.max_images;
         for file in reported.into_iter().take(MAX_FILES) {
             let mut kept = file.described();
             if file.kind == Kind::Image && self.policy.enabled {
-                let judged = match room.checked_sub(1) {
-                    _ if !let_in => Err("its sender was not let in".to_owned()),
-                    None => Err(format!("only {} of one message are", self.policy.max_images)),
-                    Some(left) => {
+                let judged = match (nobodys, room.checked_sub(1)) {
+                    (Some(why), _) => Err(why.to_owned()),
+                    (None, None) => Err(format!("only {} of one message are", self.policy.max_images)),
+                    (None, Some(left)) => {
                         room = left;
                         self.image(&message.instance, &message.incoming.event_id, &file).await
                     }

@@ -6,14 +6,15 @@ use std::{sync::Arc, time::Instant};
 use async_trait::async_trait;
 use broca_core::{
     AttachmentPolicy, Incoming, Instance, Limits, MessageId, TraceParent,
-    access::Standing,
+    access::{Reason, Standing, Suppression},
     route::{Facts, Routes},
 };
 use broca_plugin::{Cancelled, HistoryEntry, Ingest, IngestError, Ingested, MessageStatus};
-use broca_store::{Accepted, NewMessage, Owed, OwedKind, Store};
+use broca_store::{Accepted, Admission, NewMessage, Owed, OwedKind, Store};
 
 use crate::{
     admission::Doorkeeper,
+    commands::{CommandOptions, Given},
     crash::{CrashPoint, point},
     events::{self, Events},
     files::Files,
@@ -33,6 +34,7 @@ pub struct Ingestor {
     pub events: Events,
     pub doorkeeper: Arc<Doorkeeper>,
     pub files: Files,
+    pub commands: CommandOptions,
 }
 
 #[async_trait]
@@ -116,11 +118,13 @@ impl Ingestor {
             incoming.event_id = format!("{}-{}", incoming.event_id, MessageId::new());
         }
         let platform_trace = incoming.trace;
-        let mut message = self.routed(instance, platform, incoming).await?;
+        let command = self.commands.given(platform, &mut incoming);
+        let mut message = self.routed((instance, platform), incoming, command.is_some()).await?;
         self.files.keep(&mut message).await;
         if message.files.iter().any(|file| file.object.is_some()) {
             point(CrashPoint::FileKept);
         }
+        let said = command.as_ref().map(|_| message.incoming.clone());
         let (text, trace) = (message.incoming.text.clone(), message.trace);
         let (person, chat) = (message.incoming.sender.platform_user_id.clone(), message.incoming.chat_id.clone());
         match self.store.ingest(message).await.map_err(unavailable)? {
@@ -141,7 +145,20 @@ impl Ingestor {
                 tracing::debug!(message_id = %message, %conversation, %instance, "accepted");
                 Ok(Ingested::New(message))
             }
-            Accepted::Duplicate { message } => Ok(Ingested::Duplicate(message)),
+            Accepted::Duplicate { message } => {
+                // The first time, its process may have died before it obeyed.
+                if let Some((command, said)) = command.zip(said) {
+                    self.obey((instance, platform), message, (command, said)).await?;
+                }
+                Ok(Ingested::Duplicate(message))
+            }
+            Accepted::Suppressed { message, suppression: Suppression { reason: Reason::Command, .. }, .. } => {
+                if let Some((command, said)) = command.zip(said) {
+                    self.obey((instance, platform), message, (command, said)).await?;
+                }
+                tracing::debug!(message_id = %message, %instance, "a command");
+                Ok(Ingested::New(message))
+            }
             Accepted::Suppressed { message, suppression, notice } => {
                 if let Some(notice) = notice {
                     self.relay.publish_soon(*notice);
@@ -152,10 +169,33 @@ impl Ingestor {
         }
     }
 
-    async fn routed(&self, instance: &Instance, platform: &str, incoming: Incoming) -> Result<NewMessage, IngestError> {
+    /// Has a command obeyed that is stored, and its reply sent.
+    async fn obey(
+        &self,
+        (instance, platform): (&Instance, &str),
+        message: MessageId,
+        (command, said): (Given, Incoming),
+    ) -> Result<(), IngestError> {
+        let standing = self.standing(instance, platform, &said).await?;
+        if let Some(reply) = self.commands.obey(&self.store, message, (command, standing)).await.map_err(unavailable)? {
+            self.relay.publish_soon(reply);
+        }
+        Ok(())
+    }
+
+    async fn routed(
+        &self,
+        (instance, platform): (&Instance, &str),
+        incoming: Incoming,
+        is_command: bool,
+    ) -> Result<NewMessage, IngestError> {
         let resolved = self.routes.resolve(&facts(instance, platform, &incoming));
         let admission = self.doorkeeper.admit((instance, platform), &incoming, resolved.access.as_ref());
-        let admission = admission.await.map_err(unavailable)?;
+        let admission = match admission.await.map_err(unavailable)? {
+            Admission::Open if is_command => Admission::Command { allowance: None },
+            Admission::Within { allowance, .. } if is_command => Admission::Command { allowance: Some(allowance) },
+            admission => admission,
+        };
         Ok(NewMessage {
             id: MessageId::new(),
             instance: instance.clone(),

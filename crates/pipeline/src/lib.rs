@@ -12,6 +12,7 @@
 
 pub mod admission;
 pub mod agents;
+pub mod commands;
 pub mod crash;
 pub mod deliver;
 pub mod events;
@@ -35,7 +36,9 @@ mod delivering;
 mod ending;
 mod hearing;
 mod held;
+mod leftovers;
 mod live_settings;
+mod memory;
 mod meter;
 mod modes;
 mod outcome;

@@ -304,7 +304,7 @@ pub(crate) fn delivered(instance: &Instance, dispatch: &Dispatch, end: &Delivery
         DeliveryEnd::HandBack => ("handed_back", ""),
     };
     delivery(instance, platform, ended, 1);
-    if matches!(end, DeliveryEnd::Delivered(_)) && dispatch.kind == ResponseKind::Answer {
+    if matches!(end, DeliveryEnd::Delivered(_)) && dispatch.response.kind == ResponseKind::Answer {
         histogram!(metric::DELIVERED.name, "plugin" => instance.to_string(), "platform" => platform.clone())
             .record(dispatch.waited + dispatch.read_at.elapsed());
     }

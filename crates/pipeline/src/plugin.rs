@@ -13,6 +13,7 @@ use crate::{
     PipelineError,
     account::{Tenant, host_alone},
     admission::{AccessOptions, Doorkeeper},
+    commands::CommandOptions,
     deliver::{self, Deliverer, DeliveryOptions},
     delivering::DeliveringSet,
     events::{EventOptions, Events},
@@ -40,6 +41,7 @@ pub struct PluginDeps {
     pub limits: Limits,
     pub attachments: AttachmentPolicy,
     pub access: AccessOptions,
+    pub commands: CommandOptions,
     pub options: DeliveryOptions,
     pub events: EventOptions,
     /// Cancelled once the plugin has said how it stands: it talks to its platform, waits for its account, or fails.
@@ -60,7 +62,7 @@ const ACCOUNT_TTL: Duration = Duration::from_secs(15);
 /// When it cannot begin (no such consumer, no database, unfit settings), or when the plugin cannot go on.
 pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), PipelineError> {
     let PluginDeps { store, bus, blueprint, settings, instance, routes, limits, .. } = deps;
-    let PluginDeps { attachments, access, options, events, settled, .. } = deps;
+    let PluginDeps { attachments, access, commands, options, events, settled, .. } = deps;
     store.check_migrated().await?;
     let platform = blueprint.manifest().platform.clone();
     // Whose manifest says nothing of attachments has no bucket either.
@@ -82,8 +84,16 @@ pub async fn run(deps: PluginDeps, shutdown: CancellationToken) -> Result<(), Pi
     let doorkeeper = Arc::new(Doorkeeper::new(store.clone(), access));
     let events_too = events.clone();
     let files = Files { bus: bus.clone(), policy: attachments };
-    let limited =
-        Ingestor { store: store.clone(), relay: relay.clone(), routes, limits, events: events_too, doorkeeper, files };
+    let limited = Ingestor {
+        store: store.clone(),
+        relay: relay.clone(),
+        routes,
+        limits,
+        events: events_too,
+        doorkeeper,
+        files,
+        commands,
+    };
     let account = Account { store, bus, instance, platform, options, ingest: Arc::new(limited), states, events };
     let ended = loop {
         let round = shutdown.child_token();

@@ -21,7 +21,7 @@ use crate::{
     burst,
     crash::{CrashPoint, point},
     held::Held,
-    meter,
+    memory, meter,
     mutate::{self, Protection},
     pacing::gate::Pass,
     saying::{self, Saying},
@@ -100,6 +100,9 @@ pub(crate) async fn run(
         () = held.lost.cancelled() => Came::Lost,
         () = worker.stopping.cancelled() => Came::ShutDown,
     };
+    if let (Came::Outcome(_) | Came::Stopped(_), Some(memory)) = (&ended, pass.named.agent.memory()) {
+        memory::end(&worker.store, memory, turn).await;
+    }
     match ended {
         Came::Outcome(outcome) => {
             point(CrashPoint::AgentAnswered);
@@ -271,6 +274,9 @@ async fn speak(
         Err(outcome) => return outcome,
     };
     Known::note(&known.conversation, &conversation);
+    if let Err(outcome) = remember(worker, pass, (turn, &conversation), (messages, was_sent)).await {
+        return outcome;
+    }
     let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held, pass, known };
     let request = request(messages, said, (turn, side.trace), conversation, *turn_timeout);
     let outcome = match open.filter(|_| was_sent) {
@@ -284,6 +290,9 @@ async fn speak(
             match self::conversation(worker, held, side, turn, agent).await {
                 Ok(conversation) => {
                     Known::note(&known.conversation, &conversation);
+                    if let Err(outcome) = remember(worker, pass, (turn, &conversation), (messages, false)).await {
+                        return outcome;
+                    }
                     agent.run_turn(TurnRequest { conversation, ..request }, &progress).await
                 }
                 Err(outcome) => outcome,
@@ -291,6 +300,18 @@ async fn speak(
         }
         outcome => outcome,
     }
+}
+
+/// Has the agent see what it keeps of whoever speaks, where it keeps anything.
+async fn remember(
+    worker: &Worker,
+    pass: &Pass<'_>,
+    (turn, conversation): (TurnId, &str),
+    (messages, said): (&[PendingMessage], bool),
+) -> Result<(), TurnOutcome> {
+    let Some(memory) = pass.named.agent.memory() else { return Ok(()) };
+    let wish = memory::Wish { turn, conversation, messages, said, deadline: pass.named.turn_timeout };
+    memory::begin(&worker.store, memory, &wish).await
 }
 
 /// The agent's conversation: created once, and recorded, with the turn too, before anything is said in it.

@@ -19,6 +19,7 @@ use crate::{
     Agents, PipelineError,
     events::{EventOptions, Events},
     held::HeldSet,
+    leftovers,
     meter::{self, OneMore},
     modes::{Follower, LiveModes},
     pacing::{Pacing, slots, vitals},
@@ -83,6 +84,7 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
     let stops = tokio::spawn(stopping::watch(worker.clone(), background.clone()));
     let vitals = tokio::spawn(give_signs(worker.clone(), background.clone()));
     let sweep = tokio::spawn(sweep::run(worker.store.clone(), worker.relay.clone(), options.sweep, shutdown.clone()));
+    let leftovers = tokio::spawn(leftovers::run(worker.clone(), shutdown.clone()));
     let modes = tokio::spawn(follow_modes(follower, worker.clone(), background.clone()));
     tracing::info!(worker = %worker.id, slots = options.slots, "working");
 
@@ -98,7 +100,7 @@ pub async fn run(deps: WorkerDeps, shutdown: CancellationToken) -> Result<(), Pi
     wakes.close();
     drain(&worker, &wakes).await;
     background.cancel();
-    for task in [renewal, stops, vitals, sweep, modes] {
+    for task in [renewal, stops, vitals, sweep, leftovers, modes] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a background task of the worker ended badly");
         }

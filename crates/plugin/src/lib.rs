@@ -106,7 +106,7 @@
 //! says.send((1, "good morning".into())).await.unwrap();
 //! # let (message_id, message) = pipeline.recv().await.unwrap();
 //! # let response = Response {
-//! #     id: ResponseId::new(), text: message.text.to_uppercase(), chat_id: None,
+//! #     id: ResponseId::new(), kind: broca_core::ResponseKind::Answer, text: message.text.to_uppercase(), chat_id: None,
 //! #     attributes: serde_json::Value::Null, attempt: 1, parts: Vec::new(), trace: None,
 //! # };
 //! # let profile = Profile {

@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use broca_core::{
     Attachment, AttachmentPolicy, Claim, DeliveryError, Incoming, Instance, KeptFile, Limits, MessageId, MessageState,
-    Profile, ProfileId, Receipt, Response, ResponseId, Timestamp, UserId,
+    Profile, ProfileId, Receipt, Response, ResponseId, ResponseKind, Timestamp, UserId,
     access::{Reason, Standing},
     attachment::{Kind, with_lines},
 };
@@ -117,6 +117,14 @@ impl MemoryPipeline {
         plugin.deliver(&response, &profile(plugin, &message.incoming), id, &parts).await
     }
 
+    /// Tells what Broca itself says instead of an answer, like [`Self::answer`].
+    pub async fn notice(&self, plugin: &dyn Plugin, id: MessageId, text: &str) -> Result<Receipt, DeliveryError> {
+        let message = self.change(id, |message| message.state = MessageState::Failed);
+        let response = Response { kind: ResponseKind::Notice, ..response_to(&message.incoming, text) };
+        let parts = Parts::in_memory(&response);
+        plugin.deliver(&response, &profile(plugin, &message.incoming), id, &parts).await
+    }
+
     /// # Panics
     /// When no such message was accepted.
     fn change(&self, id: MessageId, change: impl FnOnce(&mut Accepted)) -> Accepted {
@@ -179,6 +187,7 @@ fn standing(incoming: &Incoming) -> Standing {
 pub fn response_to(incoming: &Incoming, text: &str) -> Response {
     Response {
         id: ResponseId::new(),
+        kind: ResponseKind::Answer,
         text: text.to_owned(),
         chat_id: incoming.chat_id.clone(),
         attributes: incoming.attributes.clone(),

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use broca_core::{
-    ConversationId, MessageId, OutboxId, ProfileId, Timestamp, UserId, access::Suppression, route::Facts, route::Scope,
+    ConversationId, MessageId, OutboxId, ProfileId, Timestamp, UserId,
+    access::{Reason, Suppression},
+    route::Facts,
+    route::Scope,
 };
 use serde_json::{Map, Value};
 use sqlx::types::Uuid;
@@ -89,7 +92,10 @@ impl<'a> Batch<'a> {
 
     /// Whether nothing has to be counted and nobody gets a code.
     pub(crate) fn is_plain(&self) -> bool {
-        let plain = |admission: &Admission| matches!(admission, Admission::Open | Admission::Suppressed { .. });
+        let plain = |admission: &Admission| match admission {
+            Admission::Open | Admission::Suppressed { .. } | Admission::Command { allowance: None } => true,
+            Admission::Within { .. } | Admission::AskPairing { .. } | Admission::Command { .. } => false,
+        };
         self.unique.iter().all(|(item, _)| plain(&item.admission))
     }
 
@@ -132,6 +138,7 @@ impl<'a> Batch<'a> {
             assumed_user: (message.scope == Scope::User).then_some(user),
             suppressed: match &message.admission {
                 Admission::Open | Admission::Within { .. } => None,
+                Admission::Command { .. } => Some(Suppression::of(Reason::Command)),
                 Admission::Suppressed { suppression, .. } | Admission::AskPairing { suppression, .. } => {
                     Some(suppression.clone())
                 }
@@ -172,7 +179,7 @@ impl Entry<'_> {
     fn keeps_text(&self) -> bool {
         match &self.message.admission {
             _ if self.suppressed.is_none() => true,
-            Admission::Open => true,
+            Admission::Open | Admission::Command { .. } => true,
             Admission::Within { keep_text, .. }
             | Admission::Suppressed { keep_text, .. }
             | Admission::AskPairing { keep_text, .. } => *keep_text,

@@ -23,6 +23,8 @@ pub enum Via {
     Cli,
     Mcp,
     Http,
+    /// A command in a chat.
+    Chat,
 }
 
 impl Via {
@@ -31,6 +33,7 @@ impl Via {
             Self::Cli => "cli",
             Self::Mcp => "mcp",
             Self::Http => "http",
+            Self::Chat => "chat",
         }
     }
 }
@@ -39,10 +42,10 @@ impl std::str::FromStr for Via {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Cli, Self::Mcp, Self::Http]
+        [Self::Cli, Self::Mcp, Self::Http, Self::Chat]
             .into_iter()
             .find(|via| via.as_str() == text)
-            .ok_or_else(|| format!("'{text}' is no way to act: use cli, mcp or http"))
+            .ok_or_else(|| format!("'{text}' is no way to act: use cli, mcp, http or chat"))
     }
 }
 

@@ -284,9 +284,9 @@ impl DeliveryRow {
         let asked_at = [self.asked_again_at, self.replayed_at].into_iter().flatten().fold(self.received_at, i64::max);
         Ok(Dispatch {
             refused: self.refused(),
-            kind: parsed(&self.kind)?,
             response: Response {
                 id: ResponseId(self.id),
+                kind: parsed(&self.kind)?,
                 text: self.text,
                 chat_id: self.chat_id,
                 attributes: self.attributes.0,

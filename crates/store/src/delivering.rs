@@ -79,3 +79,19 @@ impl<'a> DeliveryEnding<'a> {
         self.receipt.and_then(|receipt| serde_json::to_value(receipt).ok())
     }
 }
+
+/// What a response is to its plugin. What a message of class `command` brings is a reply, and a notice to all else.
+macro_rules! response_kind {
+    ($response:literal, $message:literal) => {
+        concat!(
+            "CASE WHEN ",
+            $response,
+            ".kind = 'notice' AND ",
+            $message,
+            ".class = 'command' THEN 'reply' ELSE ",
+            $response,
+            ".kind END AS kind"
+        )
+    };
+}
+pub(crate) use response_kind;

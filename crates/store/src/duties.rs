@@ -17,12 +17,15 @@ use crate::{
 pub enum Duty {
     /// Audits the rows, and counts what takes a look at many of them.
     Janitor,
+    /// Takes away what ended turns left attached to agents.
+    Leftovers,
 }
 
 impl Duty {
     fn as_str(self) -> &'static str {
         match self {
             Self::Janitor => "janitor",
+            Self::Leftovers => "leftovers",
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     Store, StoreError,
     decode::parsed,
     journal::{Event, note},
+    link::LOCK_USER,
     reading::fetch,
     tx::{Tx, ask, change, operation},
 };
@@ -206,6 +207,10 @@ impl Row {
 }
 
 async fn put_on(tx: &mut Tx<'_>, new: &NewHold) -> Result<PutOn, StoreError> {
+    if let HoldSubject::User(user) = new.subject {
+        // Nobody's accounts move while they are put on hold.
+        tx.lock(LOCK_USER, user.0).await?;
+    }
     let (now, id) = (tx.now().await?, HoldId::new());
     let (kind, key) = (new.subject.kind(), new.subject.key());
     let expires = new.life.map(|life| now.saturating_add(micros(life)));

@@ -16,9 +16,11 @@ mod backlog;
 mod backlog_plan;
 mod backup;
 mod batcher;
+mod blocks;
 mod cancel;
 mod catch_up;
 mod closing;
+mod commanded;
 mod cursor;
 mod db;
 mod dead_letters;
@@ -39,6 +41,7 @@ mod joint;
 mod journal;
 mod journey;
 mod limits;
+mod link;
 mod listing;
 mod lite;
 mod live;
@@ -80,8 +83,10 @@ pub use backlog::{
     AGES_S, Backlog, BacklogFilter, BacklogGroup, QueueItem, Stand, WaitingConversation, WaitingMessage,
 };
 pub use backlog_plan::{BacklogAct, BacklogStep, PacedPlan};
+pub use blocks::{AttachedBlock, TakeBlocks};
 pub use cancel::Cancelled;
 pub use closing::LetterCopy;
+pub use commanded::{Command, LinkTerms};
 pub use cursor::PageCursor;
 pub use dead_letters::{Closed, ClosedLetters, Letter, LetterFilter, Stage};
 pub use duties::Duty;
@@ -96,6 +101,7 @@ pub use forget::{AgentSide, ForgetEnd, ForgetItem, Forgotten, PersonConversation
 pub use holds::{Hold, HoldState, HoldSubject, NewHold, Person, PutOn};
 pub use joint::StartJoint;
 pub use journey::JourneyEvent;
+pub use link::{CannotLink, Linked, Unlinked};
 pub use listing::{ConversationFilter, ListedConversation};
 pub use live::{Applied, LiveChange, NewLiveChange, Outcome, SetMode};
 pub use pairing::{Pairing, PairingState, PairingTerms};

@@ -42,7 +42,11 @@ ON CONFLICT (instance, platform_user_id) DO UPDATE
     SET tokens = excluded.tokens, at = excluded.at, day = excluded.day, count = excluded.count";
 
 fn limit(entry: &Entry<'_>) -> Option<(Key, Allowance)> {
-    let Admission::Within { allowance, .. } = entry.message.admission else { return None };
+    let allowance = match entry.message.admission {
+        Admission::Within { allowance, .. } => allowance,
+        Admission::Command { allowance } => allowance?,
+        Admission::Open | Admission::Suppressed { .. } | Admission::AskPairing { .. } => return None,
+    };
     let person = entry.message.incoming.sender.platform_user_id.clone();
     Some(((entry.message.instance.to_string(), person), allowance))
 }

@@ -89,6 +89,9 @@ pub(crate) const PROFILES: &str = "-- profiles of a user
 SELECT id, platform, platform_user_id, username, display_name, metadata, created_at, last_active
 FROM profiles WHERE user_id = $1 ORDER BY created_at, id";
 
+pub(crate) const PROFILE_OF: &str = "-- profile of an account
+SELECT id FROM profiles WHERE platform = $1 AND platform_user_id = $2";
+
 pub(crate) const STATES: &str = "-- messages of a user
 SELECT m.state, count(*) FROM profiles p JOIN messages m ON m.profile_id = p.id WHERE p.user_id = $1 GROUP BY m.state";
 
@@ -211,6 +214,12 @@ impl Store {
             UserConversation { id, agent, scope, agent_conversation, messages, answers, pending, last_message_at }
         };
         Ok(rows.into_iter().map(conversation).collect())
+    }
+
+    /// The account of that id on a platform.
+    pub async fn profile_of(&self, platform: &str, id: &str) -> Result<Option<ProfileId>, StoreError> {
+        let row = fetch!(self, fetch_optional, (Uuid,), PROFILE_OF, platform, id)?;
+        Ok(row.map(|(id,)| ProfileId(id)))
     }
 
     /// What we call a person; says whether there is one of that id.

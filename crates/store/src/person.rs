@@ -3,11 +3,12 @@
 
 use broca_core::UserId;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sqlx::types::Json;
 
 use crate::{
     Store, StoreError,
+    link::LOCK_USER,
     tx::{Tx, ask, change, operation},
 };
 
@@ -57,6 +58,37 @@ async fn set(tx: &mut Tx<'_>, change: &PersonChange) -> Result<Option<PersonSett
     }))
 }
 
+/// Preferences to be set and to be dropped by their names.
+#[derive(Clone, Debug)]
+pub(crate) struct Prefer {
+    user: UserId,
+    set: Map<String, Value>,
+    unset: Vec<String>,
+    most_bytes: usize,
+}
+
+/// The bytes of what would be too much.
+type Preferred = Option<Result<Map<String, Value>, usize>>;
+
+async fn prefer(tx: &mut Tx<'_>, wish: &Prefer) -> Result<Preferred, StoreError> {
+    let user = wish.user.0;
+    tx.lock(LOCK_USER, user).await?;
+    type Row = (Option<String>, Json<Map<String, Value>>);
+    let Some((_, Json(mut preferences))) = ask!(tx, fetch_optional, Row, LOOK, user)? else { return Ok(None) };
+    if wish.set.is_empty() && wish.unset.is_empty() {
+        return Ok(Some(Ok(preferences)));
+    }
+    preferences.retain(|key, _| !wish.unset.contains(key));
+    preferences.extend(wish.set.clone());
+    let bytes = Value::Object(preferences.clone()).to_string().len();
+    if bytes > wish.most_bytes {
+        return Ok(Some(Err(bytes)));
+    }
+    change!(tx, PREFER, user, Json(&preferences))?;
+    Ok(Some(Ok(preferences)))
+}
+
+operation!(PreferOf: Prefer => Preferred, "set preferences", prefer);
 operation!(SetPerson: PersonChange => Option<PersonSettings>, "set a person", set);
 
 impl Store {
@@ -64,5 +96,17 @@ impl Store {
     /// with what it began with.
     pub async fn set_person(&self, change: PersonChange) -> Result<Option<PersonSettings>, StoreError> {
         self.once::<SetPerson>(change).await
+    }
+
+    /// Sets and drops some of a person's preferences, and gives all of them; `Err` has the bytes that they would have, which
+    /// are more than `most_bytes`. `None` when there is no such person.
+    pub async fn prefer(
+        &self,
+        user: UserId,
+        set: Map<String, Value>,
+        unset: &[String],
+        most_bytes: usize,
+    ) -> Result<Option<Result<Map<String, Value>, usize>>, StoreError> {
+        self.once::<PreferOf>(Prefer { user, set, unset: unset.to_vec(), most_bytes }).await
     }
 }

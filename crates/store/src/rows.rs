@@ -41,6 +41,8 @@ pub enum Admission {
     Suppressed { suppression: Suppression, keep_text: bool },
     /// The same, and its sender gets a code unless they have one.
     AskPairing { suppression: Suppression, keep_text: bool, terms: PairingTerms },
+    /// It is stored aside, for [`crate::Store::obey`]; whoever has a limit is counted.
+    Command { allowance: Option<Allowance> },
 }
 
 /// What became of a [`NewMessage`]: committed, in its place, with its wake owed to the broker.
@@ -226,7 +228,6 @@ pub enum Delivery {
 #[derive(Clone, Debug)]
 pub struct Dispatch {
     pub response: Response,
-    pub kind: ResponseKind,
     pub profile: Profile,
     pub message: MessageId,
     /// Attempts before the last replay, or before the one that last sent a part: they count against no budget.

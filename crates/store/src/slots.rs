@@ -24,6 +24,8 @@ pub struct SlotWish {
     pub agent_limit: Option<u32>,
     pub endpoint: Option<String>,
     pub endpoint_limit: Option<u32>,
+    /// The agent whose blocks the turn wants for itself, as `block_leases` names it: not while another one has them.
+    pub blocks: Option<String>,
     /// It is free again after this, unless it is renewed with the worker's signs of life.
     pub ttl: Duration,
 }
@@ -34,6 +36,10 @@ SELECT pg_advisory_xact_lock(4243)";
 
 pub(crate) const TAKEN: &str = "-- turn slots: taken
 SELECT conversation_id, agent, endpoint FROM turn_slots WHERE until > $1";
+
+pub(crate) const BLOCKS: &str = "-- turn slots: who has the agent's blocks
+SELECT count(*) FROM block_leases l JOIN turns t ON t.id = l.holder AND t.state = 'started'
+WHERE l.agent = $1 AND t.conversation_id <> $2";
 
 pub(crate) const TAKE: &str = "-- turn slots: take
 INSERT INTO turn_slots (conversation_id, agent, endpoint, worker, until) VALUES ($1, $2, $3, $4, $5)
@@ -93,7 +99,7 @@ async fn take(tx: &mut Tx<'_>, wishes: &[SlotWish]) -> Result<Vec<Each<bool>>, S
     let mut count = Count::of(ask!(tx, fetch_all, (Uuid, String, Option<String>), TAKEN, now)?);
     let mut answers = Vec::with_capacity(wishes.len());
     for wish in wishes {
-        let granted = count.take(wish);
+        let granted = are_blocks_free(tx, wish).await? && count.take(wish);
         if granted {
             let until = now.saturating_add(micros(wish.ttl));
             let (agent, endpoint) = (wish.agent.as_str(), wish.endpoint.as_deref());
@@ -102,6 +108,12 @@ async fn take(tx: &mut Tx<'_>, wishes: &[SlotWish]) -> Result<Vec<Each<bool>>, S
         answers.push(Ok(granted));
     }
     Ok(answers)
+}
+
+async fn are_blocks_free(tx: &mut Tx<'_>, wish: &SlotWish) -> Result<bool, StoreError> {
+    let Some(agent) = &wish.blocks else { return Ok(true) };
+    let (others,) = ask!(tx, fetch_one, (i64,), BLOCKS, agent.as_str(), wish.conversation.0)?;
+    Ok(others == 0)
 }
 
 async fn free(tx: &mut Tx<'_>, slots: &[(ConversationId, WorkerId)]) -> Result<Vec<Each<()>>, StoreError> {

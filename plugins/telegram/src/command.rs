@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broca_core::{Clock, MessageState, SystemClock, access::Standing};
+use broca_core::{Clock, MessageState, SystemClock, access::Standing, chat_command};
 use broca_plugin::{Cancelled, Context, HistoryEntry, IngestError};
 
 use crate::{
@@ -18,6 +18,8 @@ pub(crate) enum Command {
     WhoAmI,
     Status,
     Cancel,
+    /// One that the pipeline takes, as it takes a message.
+    Pipeline,
     /// It names another bot.
     ForOthers,
 }
@@ -49,6 +51,7 @@ pub(crate) fn of(message: &Message, me: &User) -> Option<Command> {
         "whoami" => Some(Command::WhoAmI),
         "status" => Some(Command::Status),
         "cancel" => Some(Command::Cancel),
+        _ if chat_command::is_named(text) => Some(Command::Pipeline),
         _ => None,
     }
 }
@@ -74,7 +77,7 @@ pub(crate) async fn answer(
         _ if standing.is_none() => Err(IngestError::Unavailable("the rules cannot be read".to_owned())),
         Command::Status => status(ctx, writer).await,
         Command::Cancel => cancel(ctx, writer).await,
-        Command::ForOthers => Ok(String::new()),
+        Command::Pipeline | Command::ForOthers => Ok(String::new()),
     };
     answered.unwrap_or_else(|error| {
         tracing::warn!(%error, "a command could not be answered");
@@ -197,6 +200,7 @@ mod tests {
         assert_eq!(command("/STATUS@broca_bot"), Some(Command::Status));
         assert_eq!(command("/status@other_bot"), Some(Command::ForOthers));
         assert_eq!(command("/weather in Rome"), None, "a message for the agent");
+        assert_eq!(command("/link@broca_bot ABCD2345"), Some(Command::Pipeline));
     }
 
     #[test]

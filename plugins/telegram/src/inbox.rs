@@ -72,10 +72,13 @@ impl Inbox {
             return Ok(());
         }
         let said = content::read(&message, self.ctx.attachments().max_bytes);
-        let incoming = self.incoming(update.update_id, &message, (&rules, &writer), (version, &said));
+        let mut incoming = self.incoming(update.update_id, &message, (&rules, &writer), (version, &said));
+        if command.is_some() && incoming.is_group {
+            incoming.addressed = Some(true);
+        }
         match command {
+            Some(Command::Pipeline) | None => self.report(&message, &writer, (incoming, said.file)).await?,
             Some(command) => self.obey(command, message, writer, incoming).await,
-            None => self.report(&message, &writer, (incoming, said.file)).await?,
         }
         Ok(())
     }
@@ -100,7 +103,7 @@ impl Inbox {
             Reason::NotAllowed | Reason::NotPaired => "This bot does not know you, so nothing was passed on.",
             Reason::RateLimited => "That is more than this bot takes from one person at a time; it was not passed on.",
             Reason::DailyCap => "That is as much as this bot takes from one person in a day; it was not passed on.",
-            Reason::Inactive | Reason::Ignored | Reason::Denied => return,
+            Reason::Inactive | Reason::Ignored | Reason::Denied | Reason::Command => return,
             Reason::GroupSilent | Reason::GroupsOff | Reason::GroupNotAllowed => return,
         };
         if self.refusals.is_due(writer.id) {

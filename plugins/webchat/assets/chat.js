@@ -16,6 +16,7 @@ class Chat {
       failed: (message, error) => this.mine.get(message.client)?.shown.note(error.message, "failed", () => this.say(message.text)),
       response: (response) => this.heard(response),
       ended: (ended) => this.ended(ended),
+      typing: ({ for_ms: ms }) => this.typing(ms),
     });
   }
 
@@ -114,13 +115,22 @@ class Chat {
     this.open.delete(response.message_id);
     for (const entry of this.mine.values()) if (entry.id === response.message_id) entry.shown.note("", "answered");
     this.link.last = Math.max(this.link.last, response.id);
-    this.view.theirs(response.response, response.timestamp);
+    this.view.theirs(response.response, response.timestamp, response.kind ?? "answer");
     this.view.wait(this.open.size > 0);
+    this.typing(0);
     if (this.isLoaded) this.news((this.unread += 1));
+  }
+
+  // The agent is at work; without another sign in that time it is not.
+  typing(ms) {
+    clearTimeout(this.still);
+    this.view.typing(ms > 0);
+    if (ms > 0) this.still = setTimeout(() => this.typing(0), ms);
   }
 
   ended({ message_id: id, state }) {
     this.open.delete(id);
+    this.typing(0);
     for (const [client, entry] of this.mine) {
       if (entry.id !== id) continue;
       const again = state === "failed" ? () => (this.mine.delete(client), this.say(entry.text)) : null;

@@ -119,6 +119,7 @@ class Link {
       this.last = Math.max(this.last, response.id);
       this.told.response(response);
     });
+    events.addEventListener("typing", (event) => this.told.typing(JSON.parse(event.data)));
     events.addEventListener("state", (event) => this.told.ended(JSON.parse(event.data)));
     events.onerror = () => {
       this.told.state("offline");

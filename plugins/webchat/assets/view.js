@@ -7,6 +7,7 @@ const ICONS = {
   down: "M12 15.6 5.7 9.3l1.4-1.4 4.9 4.9 4.9-4.9 1.4 1.4z",
 };
 
+const TYPING = "Writing an answer…";
 const STATES = { online: "Online", connecting: "Connecting…", offline: "No connection. Trying again…" };
 
 const ENDS = {
@@ -129,9 +130,11 @@ class View {
     };
   }
 
-  theirs(text, at) {
-    const bubble = element("div", { class: "bubble", dir: "auto" }, hidden(`${this.options.title}: `), markdown(text));
-    this.put(element("li", { class: "theirs" }, bubble, element("div", { class: "under" }, this.time(at))), false);
+  // What no agent said looks and sounds otherwise.
+  theirs(text, at, kind) {
+    const who = kind === "answer" ? this.options.title : "Notice";
+    const bubble = element("div", { class: "bubble", dir: "auto" }, hidden(`${who}: `), markdown(text));
+    this.put(element("li", { class: kind === "answer" ? "theirs" : "theirs notice", "data-kind": kind }, bubble, element("div", { class: "under" }, this.time(at))), false);
   }
 
   wait(isWaiting) {
@@ -144,6 +147,19 @@ class View {
   stand(state) {
     if (this.panel.dataset.state === state) return;
     this.panel.dataset.state = state;
-    this.state.textContent = STATES[state];
+    this.tell();
+  }
+
+  typing(isTyping) {
+    if (this.panel.hasAttribute("data-typing") === isTyping) return;
+    this.panel.toggleAttribute("data-typing", isTyping);
+    this.tell();
+  }
+
+  // How things stand, for eyes and for screen readers.
+  tell() {
+    const state = this.panel.dataset.state;
+    const isTyping = state === "online" && this.panel.hasAttribute("data-typing");
+    this.state.textContent = isTyping ? TYPING : STATES[state];
   }
 }

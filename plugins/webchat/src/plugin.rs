@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use broca_core::{DeliveryError, MessageId, Profile, Receipt, Response, delivery::Settlement};
-use broca_plugin::{Blueprint, Capabilities, Context, Manifest, Markdown, Parts, Plugin, PluginError};
+use broca_plugin::{Blueprint, Capabilities, Context, Manifest, Markdown, Parts, Plugin, PluginError, Typing};
 
 use crate::{
     client::Client,
@@ -18,7 +18,8 @@ pub fn blueprint() -> Blueprint {
 }
 
 fn manifest() -> Manifest {
-    let capabilities = Capabilities { settles: true, markdown: Markdown::Common, ..Capabilities::default() };
+    let capabilities =
+        Capabilities { settles: true, typing: true, markdown: Markdown::Common, ..Capabilities::default() };
     Manifest { capabilities, ..Manifest::new("webchat", env!("CARGO_PKG_VERSION")) }
 }
 
@@ -96,6 +97,12 @@ impl Plugin for WebchatPlugin {
         match &self.side {
             Side::Client(client) => client.settle(response, profile).await,
             Side::Server(server) => server.settle(response).await,
+        }
+    }
+
+    async fn typing(&self, typing: &Typing) {
+        if let Side::Server(server) = &self.side {
+            server.typing(typing).await;
         }
     }
 }

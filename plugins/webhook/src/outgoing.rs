@@ -47,6 +47,7 @@ impl Sender {
             "type": "message.answered",
             "data": {
                 "response_id": response.id,
+                "kind": response.kind,
                 "message_id": message,
                 "user": profile.platform_user_id,
                 "chat_id": response.chat_id,

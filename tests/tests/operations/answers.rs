@@ -65,6 +65,7 @@ fn questions(prepared: &Prepared) -> Vec<(&'static str, Vec<&str>, Value)> {
         ("users.list", vec!["users", "list", "--platform", "demo"], json!({"platform": "demo", "limit": 50})),
         ("users.show", vec!["users", "get", "demo/ann"], json!({"who": "demo/ann"})),
         ("users.conversations", vec!["users", "conversations", "demo/ann"], json!({"who": "demo/ann"})),
+        ("preferences.show", vec!["users", "preferences", "get", "demo/ann"], json!({"who": "demo/ann"})),
         ("access.list", vec!["access", "list", "--all"], json!({"all": true})),
         ("ignore.list", vec!["ignore", "list"], json!({})),
         ("pairing.list", vec!["pairing", "list", "--all"], json!({"all": true})),

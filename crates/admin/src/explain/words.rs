@@ -237,6 +237,7 @@ fn after_suppression(class: Option<&str>, message: &MessageRecord) -> String {
         Reason::GroupSilent | Reason::GroupsOff | Reason::GroupNotAllowed => {
             format!("`groups` and `chats` say what is taken in groups, in {WHERE}")
         }
+        Reason::Command => return "its reply says what came of it".to_owned(),
         Reason::RateLimited | Reason::DailyCap => {
             format!("`rate_per_minute`, `burst` and `daily_cap` say how much, in {WHERE}")
         }

@@ -37,7 +37,7 @@ pub struct NewHold {
 }
 
 impl HoldOn {
-    async fn subject(&self, deps: &Deps) -> Result<HoldSubject, OperationError> {
+    pub async fn subject(&self, deps: &Deps) -> Result<HoldSubject, OperationError> {
         let configured = &deps.configured;
         Ok(match self {
             Self::Conversation(id) => holds::conversation(&deps.store, *id).await?,

@@ -20,6 +20,7 @@ mod deps;
 mod error;
 mod flow;
 mod holds;
+mod link;
 mod listing;
 mod messages;
 mod metrics;
@@ -27,6 +28,7 @@ mod modes;
 mod pairing;
 mod person;
 mod plugins;
+mod preferences;
 mod queue;
 mod queues;
 mod redaction;
@@ -77,6 +79,7 @@ pub use self::{
     error::{Code, OperationError},
     flow::{ShowFlow, WhichFlow},
     holds::{AddHold, HoldOn, ListHolds, ListedHolds, NewHold, ReleaseHolds, ReleasedHolds, WhichHolds, WhichReleased},
+    link::{LinkUsers, UnlinkUser, WhichAccount, WhoAreOne},
     listing::{ListAllConversations, ListedConversations, WhichConversations},
     messages::{CancelMessage, ExplainMessage, ShowMessage, WhichCancelled, WhichExplained, WhichShown},
     metrics::{Numbers, ShowMetrics, WhichMetrics},
@@ -90,6 +93,7 @@ pub use self::{
         DisablePlugin, EnablePlugin, ListPluginChanges, LoadPlugin, OrderedPlugin, RestartPlugin, StartPlugin,
         StopPlugin, UnloadPlugin, WhichPlugin, WhichPluginChanges,
     },
+    preferences::{GonePreferences, NewPreferences, Preferences, SetPreferences, ShowPreferences, UnsetPreferences},
     queue::{
         FlushQueue, ListQueue, ListedQueue, QueueStats, ShowQueueStats, WhichFlushed, WhichQueue, WhichQueueStats,
     },

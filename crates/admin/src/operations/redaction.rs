@@ -12,25 +12,29 @@ const SECRETS: &[&str] = &["secret", "token", "password", "api_key", "confirm"];
 /// The keys that say who somebody is. Who is forgotten must not stay in the audit log; ids of ours stay, and name nobody then.
 const PERSONAL: &[&str] = &["who", "user", "username", "display_name", "platform_user_id"];
 
+/// The keys that say who did something. An operator stays; somebody who acted in a chat is a person, as PLATFORM/ID.
+const ACTORS: &[&str] = &["actor", "released_by", "removed_by", "approved_by", "revoked_by"];
+
 /// Puts the lengths of texts into their places.
 pub fn without_texts(value: &mut Value) {
-    hide(value, &|key| TEXTS.contains(&key));
+    hide(value, &|key, _| TEXTS.contains(&key));
 }
 
 /// What the audit log may have.
 pub(super) fn for_the_record(value: &mut Value) {
-    hide(value, &|key| [TEXTS, SECRETS, PERSONAL].iter().any(|keys| keys.contains(&key)));
+    let is_person = |key: &str, text: &str| ACTORS.contains(&key) && text.contains('/');
+    hide(value, &|key, text| [TEXTS, SECRETS, PERSONAL].iter().any(|keys| keys.contains(&key)) || is_person(key, text));
 }
 
-fn hide(value: &mut Value, hidden: &dyn Fn(&str) -> bool) {
+fn hide(value: &mut Value, hidden: &dyn Fn(&str, &str) -> bool) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| hide(item, hidden)),
         Value::Object(fields) => {
             for (key, field) in fields {
                 match field {
-                    Value::String(text) if hidden(key) => redact(text),
-                    Value::Array(items) if hidden(key) => items.iter_mut().for_each(|item| match item {
-                        Value::String(text) => redact(text),
+                    Value::String(text) if hidden(key, text) => redact(text),
+                    Value::Array(items) => items.iter_mut().for_each(|item| match item {
+                        Value::String(text) if hidden(key, text) => redact(text),
                         item => hide(item, hidden),
                     }),
                     Value::Object(fields) if OBJECTS.contains(&key.as_str()) && !fields.is_empty() => {

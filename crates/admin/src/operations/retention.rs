@@ -95,7 +95,7 @@ impl Operation for RunRetention {
         let (policy, mut removed) = (act.deps.configured.retention, Removed::default());
         let ended = match act.caller.via {
             Via::Cli => retention::run(act.store(), policy, &mut removed).await.map(|()| true),
-            Via::Http | Via::Mcp => Remover::new(policy).round(act.store(), LONGEST, &mut removed).await,
+            Via::Http | Via::Mcp | Via::Chat => Remover::new(policy).round(act.store(), LONGEST, &mut removed).await,
         };
         match ended {
             Ok(over) => Ok(RemovedNow { removed, over, stopped: None }),

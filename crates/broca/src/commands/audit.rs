@@ -28,7 +28,7 @@ pub(crate) struct ListArgs {
     /// Who: cli:<user>, http:<token>, mcp:<token> or dashboard:<token>
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
-    /// cli, http or mcp
+    /// cli, http, mcp or chat
     #[arg(long)]
     via: Option<Via>,
     /// What, e.g. hold.add

@@ -10,7 +10,7 @@ use broca_admin::{
 use broca_core::{UserId, format::rfc3339};
 use broca_store::{User, UserConversation};
 
-use super::{active, forget, moment::relative, person};
+use super::{active, forget, link, moment::relative, person, preferences};
 use crate::{
     app::App,
     failure::{Code, Failure},
@@ -33,6 +33,13 @@ pub(crate) enum Command {
     Deactivate(active::Args),
     /// Says what an agent is to bear in mind of a person
     Set(person::Args),
+    /// What is kept of a person for whoever asks
+    #[command(subcommand)]
+    Preferences(preferences::Command),
+    /// Makes two people one: the second one's accounts become the first one's
+    Link(link::LinkArgs),
+    /// Makes an account a person of its own again
+    Unlink(link::UnlinkArgs),
     /// Deletes all that is kept of a person
     Forget(forget::Args),
 }
@@ -94,6 +101,9 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
         Command::Activate(args) => active::set::<ActivateUser>(app, &deps, args).await,
         Command::Deactivate(args) => active::set::<DeactivateUser>(app, &deps, args).await,
         Command::Set(args) => person::set(app, &deps, args).await,
+        Command::Preferences(command) => preferences::run(app, &deps, command).await,
+        Command::Link(args) => link::link(app, &deps, args).await,
+        Command::Unlink(args) => link::unlink(app, &deps, args).await,
         Command::Forget(args) => forget::run(app, &deps.store, args).await,
     }
 }

@@ -50,6 +50,11 @@ fn ranges(problems: &mut Problems<'_>) {
     for (name, agent) in &settings.agents {
         stuck_after(problems, name, agent);
         pace(problems, name, agent);
+        if agent.user_memory.is_some() && (agent.kind != AgentKind::Letta || agent.user_memory_label.trim().is_empty())
+        {
+            let what = "needs an agent of kind letta, and a user_memory_label that is not empty";
+            problems.add(&format!("agents.{name}.user_memory"), what);
+        }
     }
     for (key, policy) in [("retry", &settings.retry), ("delivery_retry", &settings.delivery_retry)] {
         retry(problems, key, policy);

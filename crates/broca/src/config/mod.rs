@@ -19,6 +19,6 @@ mod tests;
 pub(crate) use retention::{RetentionSettings, StreamSettings};
 pub(crate) use schema::schema;
 pub(crate) use secret::{Secret, Url};
-pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, PluginEntry, Settings, TraceSettings};
+pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, PluginEntry, Settings, TraceSettings, UserMemory};
 pub(crate) use show::{Shown, shown};
 pub(crate) use sources::{Flag, Loaded, Place, is_setting, load};

@@ -7,6 +7,7 @@ use broca_core::{
     AttachmentPolicy, Instance, Limits,
     access::AccessSettings,
     breaker::BreakerPolicy,
+    chat_command::ChatCommands,
     format::FormatOptions,
     notice::NoticePolicy,
     retry::RetryPolicy,
@@ -187,8 +188,20 @@ pub(crate) struct AgentSettings {
     pub(crate) breaker_open_ms: u64,
     /// And at most.
     pub(crate) breaker_open_max_ms: u64,
+    /// What of the agent's memory is each person's own.
+    pub(crate) user_memory: Option<UserMemory>,
+    /// The label of their block there.
+    pub(crate) user_memory_label: String,
     /// How long the echo agent takes to answer.
     pub(crate) delay_ms: u64,
+}
+
+/// How an agent keeps what it knows of each person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UserMemory {
+    /// Each has a block of its core memory, attached for their turns alone, one turn at a time.
+    Block,
 }
 
 impl Default for AgentSettings {
@@ -207,6 +220,8 @@ impl Default for AgentSettings {
             breaker_failures: breaker.failures,
             breaker_open_ms: millis(breaker.open),
             breaker_open_max_ms: millis(breaker.open_max),
+            user_memory: None,
+            user_memory_label: "human".to_owned(),
             delay_ms: 0,
         }
     }
@@ -355,13 +370,22 @@ pub(crate) struct PluginEntry {
     pub(crate) access: Option<AccessSettings>,
     /// What of its messages' files is kept, where that is not what `attachments` says.
     pub(crate) attachments: Option<OwnAttachments>,
+    /// Which of Broca's own commands its chats take.
+    pub(crate) chat_commands: ChatCommands,
     /// The plugin's own settings.
     pub(crate) settings: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Default for PluginEntry {
     fn default() -> Self {
-        Self { enabled: true, plugin: None, access: None, attachments: None, settings: serde_json::Map::new() }
+        Self {
+            enabled: true,
+            plugin: None,
+            access: None,
+            attachments: None,
+            chat_commands: ChatCommands::default(),
+            settings: serde_json::Map::new(),
+        }
     }
 }
 

@@ -58,6 +58,8 @@ reasons!(
     GroupsOff = "groups_off", "nothing is taken in groups";
     GroupNotAllowed = "group_not_allowed", "this group is not one of those in which messages are taken";
     RateLimited = "rate_limited", "the sender says too much in too short a time";
+    /// It is none of who may talk, and no agent's to answer.
+    Command = "command", "it is a command, which is answered without an agent";
     DailyCap = "daily_cap", "the sender said as much today as they may";
 );
 

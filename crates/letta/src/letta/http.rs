@@ -121,6 +121,11 @@ impl Http {
         self.accepted(self.client.delete(self.url(path))).await.map(drop)
     }
 
+    /// What such a `PATCH` is answered with is the whole agent; that it was done is enough.
+    pub(super) async fn patch(&self, path: &[&str]) -> Call<()> {
+        self.accepted(self.client.patch(self.url(path))).await.map(drop)
+    }
+
     /// A `POST` that is answered by a stream of events.
     pub(super) async fn open(&self, path: &[&str], body: &Value, trace: Option<TraceParent>) -> Call<EventStream> {
         let response = self.accepted(traced(self.client.post(self.url(path)).json(body), trace)).await?;

@@ -16,6 +16,7 @@
 mod ability;
 mod approval;
 mod http;
+mod memory;
 mod options;
 mod overdue;
 mod pause;
@@ -43,7 +44,7 @@ use self::{
     http::{Call, CallError, Http},
     turn::{Fate, Turn},
 };
-use crate::{Agent, AgentConversation, AgentHealth, OpenTurn, RunProgress, Stopped, TurnRequest};
+use crate::{Agent, AgentConversation, AgentHealth, Memory, OpenTurn, RunProgress, Stopped, TurnRequest};
 
 /// One agent on a Letta server. Cheap to share, expensive to build: it owns the connections.
 #[derive(Debug)]
@@ -140,6 +141,10 @@ impl Agent for LettaAgent {
             Err(CallError::Refused(refusal)) if refusal.status == 404 => Ok(()),
             answer => answer.map_err(|error| refusal_or_unreachable(&error, "delete a conversation")),
         }
+    }
+
+    fn memory(&self) -> Option<&dyn Memory> {
+        self.options.user_block.is_some().then_some(self as &dyn Memory)
     }
 
     async fn probe(&self) -> Result<AgentHealth, Failure> {

@@ -14,6 +14,8 @@ pub struct LettaOptions {
     pub api_key: Option<SecretString>,
     /// `agent-…`
     pub agent_id: String,
+    /// The label of the block that each person has in the agent's memory; `None` where they have none.
+    pub user_block: Option<String>,
     /// For the TCP and TLS handshakes of one connection.
     pub connect_timeout: Duration,
     /// For every call that is not a stream, and for the headers of those that are.
@@ -37,6 +39,7 @@ impl LettaOptions {
             endpoint: endpoint.into(),
             api_key: None,
             agent_id: agent_id.into(),
+            user_block: None,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             poll_interval: Duration::from_secs(2),

@@ -153,6 +153,7 @@ fn wish(worker: &Worker, held: &Held, name: &str, named: &NamedAgent) -> SlotWis
         agent_limit: named.limits.turns,
         endpoint: named.agent.endpoint().map(str::to_owned),
         endpoint_limit: named.limits.endpoint_turns,
+        blocks: named.agent.memory().map(|memory| memory.agent()),
         ttl: worker.options.lease_ttl * SLOT_LEASES,
     }
 }

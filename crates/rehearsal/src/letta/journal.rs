@@ -9,6 +9,8 @@ use std::{
 use broca_core::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::blocks::Change;
+
 /// One change of the server's state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
@@ -21,6 +23,12 @@ pub(super) enum Entry {
     },
     Deleted {
         conversation: String,
+    },
+    Block(Change),
+    /// What of the agent's memory the conversation's prompt has from now on.
+    Compiled {
+        conversation: String,
+        memory: Vec<String>,
     },
     RunStarted {
         id: String,

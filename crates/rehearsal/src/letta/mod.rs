@@ -9,6 +9,7 @@
 //!
 //! The turn log has one line for every turn that really ran. It is the truth that a test holds a pipeline against.
 
+mod blocks;
 mod feed;
 mod journal;
 mod play;
@@ -30,7 +31,7 @@ use axum::{
     http::{StatusCode, header::AUTHORIZATION},
     middleware::{self, Next},
     response::Response,
-    routing::{get, post},
+    routing::{delete, get, patch, post},
     serve::ListenerExt,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -100,6 +101,25 @@ impl ScriptedLetta {
         self.shared.lock().conversations.keys().cloned().collect()
     }
 
+    /// The blocks that are there.
+    pub fn blocks(&self) -> Vec<String> {
+        self.shared.lock().shelves.ids()
+    }
+
+    /// The blocks that are attached to agents.
+    pub fn attached(&self) -> Vec<String> {
+        self.shared.lock().shelves.attached.iter().map(|(_, block)| block.clone()).collect()
+    }
+
+    /// Somebody gives an agent a block, as Letta's own page does.
+    pub fn attach(&self, agent: &str, label: &str, value: &str) -> String {
+        let (id, mut state) = (wire::id("block"), self.shared.lock());
+        let (label, value) = (label.to_owned(), value.to_owned());
+        state.record(journal::Entry::Block(blocks::Change::Made { id: id.clone(), label, value }));
+        state.record(journal::Entry::Block(blocks::Change::Attached { agent: agent.to_owned(), id: id.clone() }));
+        id
+    }
+
     /// Somebody deletes a conversation.
     pub fn delete_conversation(&self, id: &str) {
         self.shared.lock().record(journal::Entry::Deleted { conversation: id.to_owned() });
@@ -163,11 +183,17 @@ async fn run(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
     let router = Router::new()
         .route("/v1/health/", get(rows::health))
         .route("/v1/agents/{id}", get(rows::agent))
+        .route("/v1/agents/{id}/core-memory/blocks", get(blocks::list))
+        .route("/v1/agents/{id}/core-memory/blocks/attach/{block}", patch(blocks::attach))
+        .route("/v1/agents/{id}/core-memory/blocks/detach/{block}", patch(blocks::detach))
+        .route("/v1/blocks/", post(blocks::create))
+        .route("/v1/blocks/{id}", delete(blocks::delete))
         .route("/v1/conversations/", get(rows::conversations).post(rows::create_conversation))
         .route("/v1/conversations/{id}", get(rows::conversation).delete(rows::delete_conversation))
         .route("/v1/conversations/{id}/messages", get(rows::conversation_messages).post(talk::say))
         .route("/v1/conversations/{id}/stream", post(talk::resume_conversation))
         .route("/v1/conversations/{id}/cancel", post(talk::cancel))
+        .route("/v1/conversations/{id}/recompile", post(blocks::recompile))
         .route("/v1/runs/", get(rows::runs))
         .route("/v1/runs/{id}", get(rows::run))
         .route("/v1/runs/{id}/messages", get(rows::run_messages))

@@ -30,6 +30,7 @@ pub(super) struct Turn {
     pub(super) takes: Duration,
     pub(super) started_at: Timestamp,
     pub(super) feed: Arc<Feed>,
+    pub(super) memory: Vec<String>,
 }
 
 /// How a turn goes.
@@ -110,6 +111,7 @@ fn end(shared: &Shared, turn: &Turn, plot: &Plot) {
             reply: reply.join("\n\n"),
             started_at_us: turn.started_at.micros(),
             finished_at_us: SystemClock.now().micros(),
+            memory: turn.memory.clone(),
         });
     }
     let reason = plot.stop_reasons.last().map(String::as_str);

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
+    blocks::Shelves,
     feed::Feed,
     journal::{Entry, Lines},
     script::{Behaviour, LettaScript},
@@ -42,6 +43,9 @@ pub struct TurnLine {
     /// Microseconds since the Unix epoch.
     pub started_at_us: i64,
     pub finished_at_us: i64,
+    /// The blocks that its prompt had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -54,6 +58,8 @@ pub(super) struct Conversation {
     /// The run that holds the conversation.
     pub(super) lock: Option<String>,
     pub(super) pending: Option<Pending>,
+    /// The blocks in its prompt, as they were when it was compiled.
+    pub(super) memory: Vec<String>,
 }
 
 /// The approval that a conversation waits for.
@@ -109,6 +115,7 @@ pub(super) struct State {
     pub(super) turns: Vec<TurnLine>,
     /// Messages of users that arrived, refused and repeated ones included.
     pub(super) arrived: usize,
+    pub(super) shelves: Shelves,
     marked: HashMap<u64, u64>,
     finished: VecDeque<String>,
     random: StdRng,
@@ -126,6 +133,7 @@ impl State {
             keys: HashMap::new(),
             turns,
             arrived: 0,
+            shelves: Shelves::default(),
             marked: HashMap::new(),
             finished: VecDeque::new(),
             random: StdRng::seed_from_u64(script.seed),
@@ -149,9 +157,15 @@ impl State {
     fn apply(&mut self, entry: Entry) {
         match entry {
             Entry::Conversation { id, agent_id, summary, at } => {
-                let (messages, runs) = (Vec::new(), Vec::new());
-                let row = Conversation { agent_id, summary, at, messages, runs, lock: None, pending: None };
+                let (messages, runs, memory) = (Vec::new(), Vec::new(), self.shelves.prompt(&agent_id));
+                let row = Conversation { agent_id, summary, at, messages, runs, lock: None, pending: None, memory };
                 self.conversations.insert(id, row);
+            }
+            Entry::Block(change) => self.shelves.apply(change),
+            Entry::Compiled { conversation, memory } => {
+                if let Some(row) = self.conversations.get_mut(&conversation) {
+                    row.memory = memory;
+                }
             }
             Entry::Deleted { conversation } => {
                 self.conversations.remove(&conversation);

@@ -115,6 +115,7 @@ fn take(shared: &Arc<Shared>, conversation: &str, post: Post) -> Taken {
     let turn = Turn {
         feed: Arc::clone(&state.runs[&run].feed),
         started_at: state.runs[&run].at,
+        memory: state.conversations.get(conversation).map(|row| row.memory.clone()).unwrap_or_default(),
         run,
         conversation: conversation.to_owned(),
         otid: said.otid,

@@ -78,21 +78,28 @@ SELECT (SELECT count(*) FROM who) AS profiles, (SELECT count(*) FROM theirs) AS 
        (SELECT count(*) FROM outbox o JOIN theirs t ON t.id = o.message_id WHERE o.kind = 'dead_letter') AS copies_owed";
 
 /// By their scope, also those of which no message is left. A chat is the person's own when nobody else ever wrote there,
-/// as far as anybody knows, and it is no group.
+/// as far as anybody knows, and it is no group; a person's is, unless an account that was unlinked since wrote there.
 pub(crate) const CONVERSATIONS: &str = "-- forget: conversations
 SELECT c.id, c.agent, c.agent_conversation, TRUE AS own
 FROM conversations c
-WHERE c.scope_key = $2
-   OR c.scope_key IN (SELECT 'profile:' || p.platform || '/' || p.platform_user_id FROM profiles p WHERE p.user_id = $1)
+WHERE c.scope_key IN (SELECT 'profile:' || p.platform || '/' || p.platform_user_id FROM profiles p WHERE p.user_id = $1)
 UNION ALL
 SELECT c.id, c.agent, c.agent_conversation,
-       c.scope_key LIKE 'chat:%'
+       NOT EXISTS (SELECT 1 FROM messages o
+                   WHERE o.conversation_id = c.id
+                     AND o.profile_id NOT IN (SELECT id FROM profiles WHERE user_id = $1)) AS own
+FROM conversations c
+WHERE c.scope_key = $2 OR c.scope_key IN (SELECT scope_key FROM past_users WHERE user_id = $1)
+UNION ALL
+SELECT c.id, c.agent, c.agent_conversation,
+       (c.scope_key LIKE 'chat:%' OR c.scope_key LIKE 'user:%')
            AND NOT EXISTS (SELECT 1 FROM messages o
                            WHERE o.conversation_id = c.id
                              AND (o.is_group OR o.profile_id NOT IN (SELECT id FROM profiles WHERE user_id = $1))) AS own
 FROM conversations c
 WHERE c.id IN (SELECT m.conversation_id FROM profiles p JOIN messages m ON m.profile_id = p.id WHERE p.user_id = $1)
-  AND c.scope_key NOT LIKE 'profile:%' AND c.scope_key NOT LIKE 'user:%'";
+  AND c.scope_key NOT LIKE 'profile:%' AND c.scope_key <> $2
+  AND c.scope_key NOT IN (SELECT scope_key FROM past_users WHERE user_id = $1)";
 
 /// A conversation that was lost at the agent and begun anew is named by its turns alone.
 pub(crate) const AGENT_SIDE: &str = "-- forget: conversations at the agent

@@ -13,6 +13,7 @@ mod look;
 mod record;
 pub(crate) mod steps;
 
+pub(crate) use self::record::is_under_way;
 pub use self::{
     look::{AgentSide, PersonConversation, PersonData},
     record::Forgotten,

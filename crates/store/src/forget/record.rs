@@ -111,6 +111,15 @@ pub(super) async fn count(
     Ok(())
 }
 
+pub(crate) const UNDER_WAY: &str = "-- forget: is it under way
+SELECT count(*) FROM forgotten WHERE person = $1 AND done_at IS NULL";
+
+/// Somebody has begun to have the person forgotten, and not come to the end.
+pub(crate) async fn is_under_way(tx: &mut Tx<'_>, user: UserId) -> Result<bool, StoreError> {
+    let (count,) = ask!(tx, fetch_one, (i64,), UNDER_WAY, hashed(user))?;
+    Ok(count > 0)
+}
+
 operation!(BeginForgetting: Begin => (), "forget: begin", begin);
 operation!(SetAgents: (UserId, Vec<AgentSide>) => (), "forget: agents", set_agents);
 

@@ -157,6 +157,29 @@ DELETE FROM pairings WHERE EXISTS (SELECT 1 FROM profiles p WHERE p.user_id = $1
 /// An instance is of one platform; somebody else's account of the same id on another platform only counts anew.
 const COUNTERS: &str = "-- forget: counters
 DELETE FROM access_counters WHERE platform_user_id IN (SELECT platform_user_id FROM profiles WHERE user_id = $1)";
+const LINK_CODES: &str = "-- forget: link codes
+DELETE FROM link_codes WHERE profile_id IN (SELECT id FROM profiles WHERE user_id = $1)";
+const LINK_TRIES: &str = "-- forget: wrong link codes
+DELETE FROM link_tries WHERE profile_id IN (SELECT id FROM profiles WHERE user_id = $1)";
+const PAST: &str = "-- forget: links\nDELETE FROM past_users WHERE user_id = $1";
+/// What they did as an admin in a chat stays, without their name.
+const ACTS: &str = "-- forget: acts in chats
+UPDATE audit_log SET actor = 'chat' WHERE via = 'chat'
+  AND actor IN (SELECT platform || '/' || platform_user_id FROM profiles WHERE user_id = $1)";
+const HOLDS_OF: &str = "-- forget: holds by them
+UPDATE holds SET actor = 'chat'
+WHERE actor IN (SELECT platform || '/' || platform_user_id FROM profiles WHERE user_id = $1)";
+const RELEASES_OF: &str = "-- forget: releases by them
+UPDATE holds SET released_by = 'chat'
+WHERE released_by IN (SELECT platform || '/' || platform_user_id FROM profiles WHERE user_id = $1)";
+const RULES_OF: &str = "-- forget: rules by them
+UPDATE access_rules SET actor = 'chat'
+WHERE actor IN (SELECT platform || '/' || platform_user_id FROM profiles WHERE user_id = $1)";
+const APPROVALS_OF: &str = "-- forget: approvals by them
+UPDATE pairings SET approved_by = 'chat'
+WHERE approved_by IN (SELECT platform || '/' || platform_user_id FROM profiles WHERE user_id = $1)";
+/// Their agents' servers still have them; a worker has them deleted there.
+const BLOCKS: &str = "-- forget: blocks\nUPDATE user_blocks SET user_id = NULL, retired = TRUE WHERE user_id = $1";
 const PROFILES: &str = "-- forget: profiles\nDELETE FROM profiles WHERE user_id = $1";
 const USER: &str = "-- forget: user\nDELETE FROM users WHERE id = $1";
 const OWED: &str = "-- forget: copies on their way
@@ -198,7 +221,21 @@ async fn end(tx: &mut Tx<'_>, wish: &End) -> Result<ForgetEnd, StoreError> {
     }
     delete(tx, SLOTS, &wish.own).await?;
     delete(tx, QUEUES, &wish.own).await?;
-    for statement in [TARGETS, PAIRED, PAIRINGS, COUNTERS] {
+    for statement in [
+        TARGETS,
+        PAIRED,
+        PAIRINGS,
+        COUNTERS,
+        LINK_CODES,
+        LINK_TRIES,
+        PAST,
+        ACTS,
+        HOLDS_OF,
+        RELEASES_OF,
+        RULES_OF,
+        APPROVALS_OF,
+        BLOCKS,
+    ] {
         change!(tx, statement, user)?;
     }
     change!(tx, PROFILES, user)?;

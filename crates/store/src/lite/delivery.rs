@@ -13,7 +13,7 @@ use super::{batch, hex, now, now_micros, write};
 use crate::{
     Delivery, DeliveryFinished, Fenced, FinishDelivery, RecordParts, StoreError,
     decode::DeliveryRow,
-    delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding, parts_text},
+    delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding, parts_text, response_kind},
     holding::instance_hold,
     journal::{Event, append},
     operation::{Each, in_order, index},
@@ -24,7 +24,9 @@ pub(crate) const LOOK: &str = concat!(
     "-- begin delivery: look
 SELECT *, COALESCE(held_until, not_before) AS until, attempts_so_far + (verdict = 'go') AS attempts
 FROM (
-    SELECT j.key + 1 AS n, r.state, max(r.lease_until, r.not_before) AS not_before, $2 AS now, r.id, r.kind, r.message_id, r.text,
+    SELECT j.key + 1 AS n, r.state, max(r.lease_until, r.not_before) AS not_before, $2 AS now, r.id, ",
+    response_kind!("r", "m"),
+    ", r.message_id, r.text,
            r.attempts AS attempts_so_far, r.attempts_before, r.parts, r.created_at, r.replayed_at,
            m.received_at, m.replayed_at AS asked_again_at, m.chat_id, m.attributes, m.trace,
            p.id AS profile_id, p.user_id, p.platform, p.platform_user_id, p.username, p.display_name, p.metadata,

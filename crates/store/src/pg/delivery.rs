@@ -8,7 +8,7 @@ use sqlx::{PgConnection, types::Uuid};
 use crate::{
     Delivery, DeliveryFinished, Fenced, FinishDelivery, RecordParts, StoreError,
     decode::DeliveryRow,
-    delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding, parts_text},
+    delivering::{ANNOUNCE_AFTER_MICROS, BeginDelivery, DeliveryEnding, parts_text, response_kind},
     holding::instance_hold,
     operation::{Each, column, in_order, index},
 };
@@ -52,7 +52,9 @@ input AS MATERIALIZED (
     FROM judged, clock
     WHERE verdict = 'settle'
 )
-SELECT j.n, j.verdict, j.state, COALESCE(j.held_until, GREATEST(j.lease_until, j.not_before)) AS until, now, j.id, j.kind, j.message_id, j.text,
+SELECT j.n, j.verdict, j.state, COALESCE(j.held_until, GREATEST(j.lease_until, j.not_before)) AS until, now, j.id, ",
+    response_kind!("j", "m"),
+    ", j.message_id, j.text,
        CASE j.verdict WHEN 'go' THEN j.attempts + 1 ELSE j.attempts END AS attempts,
        j.attempts_before, j.parts, j.created_at, j.replayed_at, m.received_at, m.replayed_at AS asked_again_at,
        m.chat_id, m.attributes, m.trace,

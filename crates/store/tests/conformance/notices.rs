@@ -104,7 +104,7 @@ async fn a_notice_that_fails_is_no_dead_letter(home: Home) {
     let (message, notice) = notice(&home, "alice").await;
     let host = worker("p");
     let dispatch = home.go(notice, &host).await;
-    assert_eq!(dispatch.kind, ResponseKind::Notice);
+    assert_eq!(dispatch.response.kind, ResponseKind::Notice);
     let end = DeliveryEnd::Dead(Failure::new(FailureClass::Rejected, "no"));
     let finish = FinishDelivery { response: notice, host, attempt: 1, end };
     let Fenced::Done(finished) = home.store.finish_delivery(finish).await.unwrap() else { panic!("it was lost") };

@@ -235,6 +235,7 @@ fn wish(conversation: ConversationId, worker: &WorkerId, agent: &str) -> SlotWis
         agent: agent.to_owned(),
         agent_limit: Some(2),
         endpoint: Some("http://letta/".to_owned()),
+        blocks: None,
         endpoint_limit: Some(3),
         ttl: TTL,
     }

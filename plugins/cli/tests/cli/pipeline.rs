@@ -142,6 +142,7 @@ impl Pipeline {
 
 pub(crate) fn response(text: &str) -> Response {
     Response {
+        kind: broca_core::ResponseKind::Answer,
         id: ResponseId::new(),
         text: text.to_owned(),
         chat_id: None,

@@ -32,6 +32,7 @@ fn plugin_that_cuts(url: String, max_text_chars: Option<usize>) -> Arc<DemoPlugi
 
 fn response(text: &str) -> Response {
     Response {
+        kind: broca_core::ResponseKind::Answer,
         id: ResponseId::new(),
         text: text.to_owned(),
         chat_id: None,

@@ -1,6 +1,6 @@
 //! What both sides speak of: people, messages and answers.
 
-use broca_core::{Attachment, MessageId, MessageState, ResponseId};
+use broca_core::{Attachment, MessageId, MessageState, ResponseId, ResponseKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,6 +62,9 @@ pub struct Answer {
     /// The same in every attempt: hand it to the platform as idempotency key where it takes one.
     #[schemars(with = "String")]
     pub id: ResponseId,
+    /// An agent's answer; a notice, which says that there is none and why; or a reply of Broca's to a command.
+    #[serde(default)]
+    pub kind: ResponseKind,
     pub text: String,
     /// What is still to be sent of `text`: all of it, unless earlier attempts sent some parts.
     pub rest: String,
@@ -137,6 +140,7 @@ impl ToDeliver {
             message_id,
             response: Answer {
                 id: response.id,
+                kind: response.kind,
                 text: response.text.clone(),
                 rest: response.rest().to_owned(),
                 chat_id: response.chat_id.clone(),

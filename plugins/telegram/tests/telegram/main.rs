@@ -43,6 +43,7 @@ fn plugin(url: &str, more: Value) -> Arc<TelegramPlugin> {
 
 fn response(text: &str, chat_id: Option<&str>) -> Response {
     Response {
+        kind: broca_core::ResponseKind::Answer,
         id: ResponseId::new(),
         text: text.to_owned(),
         chat_id: chat_id.map(str::to_owned),

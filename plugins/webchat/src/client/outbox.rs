@@ -238,6 +238,7 @@ mod tests {
 
     fn response(text: &str, message: Value) -> Response {
         Response {
+            kind: broca_core::ResponseKind::Answer,
             id: broca_core::ResponseId::new(),
             text: text.into(),
             chat_id: None,

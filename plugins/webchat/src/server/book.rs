@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use broca_core::{MessageId, Timestamp};
+use broca_core::{MessageId, ResponseKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// One change. A change that is there already changes nothing, so a file of them may be read with some twice.
@@ -70,6 +70,8 @@ pub(super) struct Told {
     pub(super) key: String,
     /// The message that it answers, if it is known here.
     pub(super) message: Option<u64>,
+    #[serde(default)]
+    pub(super) kind: ResponseKind,
     pub(super) text: String,
     pub(super) at: Timestamp,
 }
@@ -306,8 +308,8 @@ mod tests {
     }
 
     fn told(id: u64, message: u64) -> Change {
-        let told =
-            Told { id, key: format!("k{id}"), message: Some(message), text: "yes".into(), at: Timestamp(id as i64) };
+        let (key, kind, at) = (format!("k{id}"), ResponseKind::Answer, Timestamp(id as i64));
+        let told = Told { id, key, message: Some(message), kind, text: "yes".into(), at };
         Change::Told { session: "s".into(), told }
     }
 

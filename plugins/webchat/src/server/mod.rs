@@ -27,7 +27,7 @@ use broca_core::{
     agent::{Failure, FailureClass},
     delivery::Settlement,
 };
-use broca_plugin::{Context, PluginError, PluginState};
+use broca_plugin::{Context, PluginError, PluginState, Typing};
 use tokio::{net::TcpListener, sync::OnceCell};
 
 use crate::{settings::ServerSettings, wire::is_session_id};
@@ -37,6 +37,8 @@ use store::{Bounds, Store, Visitor};
 
 /// How often sessions that are too old are looked for.
 const TIDY: Duration = Duration::from_secs(600);
+/// A message that is not known by then is one of a session that was forgotten, or of long ago.
+const SOON: Duration = Duration::from_millis(500);
 /// Requests under way when the process should stop get so long.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -124,7 +126,10 @@ impl Server {
         let store = self.store().await.map_err(|error| not_now(&error.to_string()))?;
         let message =
             |session: &book::Session| session.said.values().find(|said| said.message == message_id).map(|said| said.id);
-        let told = store.told(&visitor, &response.id.to_string(), message, &response.text).await;
+        if response.attempt == 1 {
+            is_said(store, &visitor.session, |session| message(session).is_some()).await;
+        }
+        let told = store.told(&visitor, (&response.id.to_string(), response.kind), message, &response.text).await;
         let (id, _) = told.map_err(|error| not_now(&error.to_string()))?;
         Ok(Receipt::of(id.to_string()))
     }
@@ -137,6 +142,12 @@ impl Server {
             Err(_) => Settlement::CannotTell,
         }
     }
+
+    pub(crate) async fn typing(&self, typing: &Typing) {
+        if let Ok(store) = self.store().await {
+            store.typing(&typing.platform_user_id, typing.message_id);
+        }
+    }
 }
 
 async fn tidy(shared: &Shared) {
@@ -144,6 +155,13 @@ async fn tidy(shared: &Shared) {
         admin::tidy(shared).await;
         tokio::time::sleep(TIDY).await;
     }
+}
+
+/// What is answered at once may be faster than the note of what it answers.
+async fn is_said(store: &Store, session: &str, is_there: impl Fn(&book::Session) -> bool) {
+    let mut changed = store.listen(session);
+    let said = async { while store.session(session, &is_there) != Some(true) && changed.changed().await.is_ok() {} };
+    drop(tokio::time::timeout(SOON, said).await);
 }
 
 /// The session that the message came from, or the person's latest.

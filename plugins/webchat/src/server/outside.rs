@@ -1,7 +1,7 @@
 //! `inbox` and `outbox`: another program answers beside or instead of Broca's own agents, e.g. where the instance's route
 //! only listens.
 
-use broca_core::{Clock, MessageId, SystemClock};
+use broca_core::{Clock, MessageId, ResponseKind, SystemClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -66,7 +66,7 @@ pub(super) async fn outbox(call: Call) -> Outcome {
         Some(id) => session.said.contains_key(&id).then_some(id),
         None => session.open().next().map(|said| said.id),
     };
-    let (id, at) = call.shared.store.told(&visitor, &key, link, &answered.response).await?;
+    let (id, at) = call.shared.store.told(&visitor, (&key, ResponseKind::Answer), link, &answered.response).await?;
     let data = json!({"response_id": id, "session_id": name, "timestamp": iso(at)});
     Ok(Done::new("Response sent successfully", data))
 }

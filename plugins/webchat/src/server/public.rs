@@ -131,6 +131,7 @@ pub(super) fn number(text: Option<&str>) -> Result<u64, Refused> {
 pub(super) fn response(session: &str, told: &Told) -> Value {
     json!({
         "id": told.id, "session_id": session, "response": told.text, "timestamp": iso(told.at), "message_id": told.message,
+        "kind": told.kind,
     })
 }
 

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use broca_core::{Clock, MessageId, SystemClock, Timestamp};
+use broca_core::{Clock, MessageId, ResponseKind, SystemClock, Timestamp};
 use tokio::sync::{oneshot, watch};
 
 use super::{
@@ -17,9 +17,18 @@ use super::{
 pub(super) struct Store {
     book: Arc<Mutex<Book>>,
     lines: Lines,
-    /// Pages that listen, by session; the number is that of the change.
-    listeners: Mutex<HashMap<String, watch::Sender<u64>>>,
+    /// Pages that listen, by session.
+    listeners: Mutex<HashMap<String, watch::Sender<News>>>,
     bounds: Bounds,
+}
+
+/// What a page is woken for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// Counts what was said and told.
+    pub(super) changes: u64,
+    /// Counts the signs that an agent works on an answer.
+    pub(super) signs: u64,
 }
 
 /// How much is kept at most.
@@ -137,7 +146,7 @@ impl Store {
     pub(super) async fn told(
         &self,
         visitor: &Visitor,
-        key: &str,
+        (key, kind): (&str, ResponseKind),
         message: impl FnOnce(&Session) -> Option<u64>,
         text: &str,
     ) -> Result<(u64, Timestamp), NotKept> {
@@ -156,7 +165,7 @@ impl Store {
             if !book.sessions.contains_key(&visitor.session) {
                 changes.push(session(visitor, at));
             }
-            let told = Told { id, key: key.to_owned(), message, text: text.to_owned(), at };
+            let told = Told { id, key: key.to_owned(), message, kind, text: text.to_owned(), at };
             changes.push(Change::Told { session: visitor.session.clone(), told });
             changes
         });
@@ -216,16 +225,28 @@ impl Store {
     }
 
     /// Hears of every change of a session from now on.
-    pub(super) fn listen(&self, session: &str) -> watch::Receiver<u64> {
+    pub(super) fn listen(&self, session: &str) -> watch::Receiver<News> {
         let mut listeners = lock(&self.listeners);
         listeners.retain(|_, listener| listener.receiver_count() > 0);
-        listeners.entry(session.to_owned()).or_insert_with(|| watch::channel(0).0).subscribe()
+        listeners.entry(session.to_owned()).or_insert_with(|| watch::channel(News::default()).0).subscribe()
     }
 
     /// Something of the session changed.
     pub(super) fn tell(&self, session: &str) {
         if let Some(listener) = lock(&self.listeners).get(session) {
-            listener.send_modify(|number| *number += 1);
+            listener.send_modify(|news| news.changes += 1);
+        }
+    }
+
+    /// An agent works on an answer to that message: pages of its session that listen are told.
+    pub(super) fn typing(&self, uid: &str, message: MessageId) {
+        let session = self.see(|book| {
+            let mut own = book.sessions.iter().filter(|(_, session)| session.uid == uid);
+            own.find(|(_, session)| session.open().any(|said| said.message == message)).map(|(name, _)| name.clone())
+        });
+        let listeners = lock(&self.listeners);
+        if let Some(listener) = session.and_then(|session| listeners.get(&session)) {
+            listener.send_modify(|news| news.signs += 1);
         }
     }
 }

@@ -20,6 +20,7 @@ use super::{
     public::{look, number, response},
     reply::Refused,
     shared::Shared,
+    store::News,
 };
 
 /// A silent connection is closed by whoever stands between.
@@ -31,6 +32,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// Messages that end without an answer tell nobody: they are asked after at growing distances.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const LAST_LOOK: Duration = Duration::from_secs(15);
+/// The next sign comes after four seconds, or none does.
+const TYPING: &str = r#"{"for_ms":6000}"#;
 
 pub(super) fn listen(call: Call) -> Result<Response, Refused> {
     let session = call.asked.session()?.to_owned();
@@ -39,8 +42,11 @@ pub(super) fn listen(call: Call) -> Result<Response, Refused> {
     let after = number(header.or(call.asked.after.as_deref()))?;
     let seat = call.shared.streams.take(network(call.caller.address));
     let seat = seat.ok_or_else(|| Refused::unavailable("Too many pages listen: ask for responses instead"))?;
+    let changed = call.shared.store.listen(&session);
+    let heard = *changed.borrow();
     let listener = Listener {
-        changed: call.shared.store.listen(&session),
+        heard,
+        changed,
         shared: call.shared,
         session,
         after,
@@ -60,7 +66,8 @@ pub(super) fn listen(call: Call) -> Result<Response, Refused> {
 struct Listener {
     shared: Arc<Shared>,
     session: String,
-    changed: watch::Receiver<u64>,
+    changed: watch::Receiver<News>,
+    heard: News,
     /// The last answer that the page has.
     after: u64,
     ended: HashSet<u64>,
@@ -96,7 +103,13 @@ impl Listener {
         let wait = if has_open == Some(true) { self.distance } else { LONGEST };
         let wait = wait.min(self.until.saturating_duration_since(Instant::now()));
         match shutdown.run_until_cancelled(timeout(wait, self.changed.changed())).await? {
-            Ok(Ok(())) => self.distance = FIRST_LOOK,
+            Ok(Ok(())) => {
+                let heard = std::mem::replace(&mut self.heard, *self.changed.borrow_and_update());
+                if heard.changes == self.heard.changes {
+                    return Some(vec![Event::default().event("typing").data(TYPING)]);
+                }
+                self.distance = FIRST_LOOK;
+            }
             Ok(Err(_)) => return None,
             Err(_) if Instant::now() >= self.until => return None,
             Err(_) => {

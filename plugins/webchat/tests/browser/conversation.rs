@@ -53,6 +53,19 @@ async fn a_message_that_failed_may_be_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn work_is_told_and_a_notice_is_no_answer() {
+    let scene = Scene::start().await;
+    scene.open().await;
+    let id = scene.say("hello").await;
+    scene.typing(id).await;
+    scene.browser.until("one('[role=status]').textContent === 'Writing an answer…'").await;
+    scene.notice(id, "This could not be answered.").await;
+    scene.browser.until("one('.theirs.notice')?.textContent.startsWith('Notice: This could')").await;
+    scene.browser.until("one('[role=status]').textContent === 'Online'").await;
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_refuses_is_told() {
     let scene = Scene::with(serde_json::json!({"max_message_chars": 5})).await;
     scene.open().await;

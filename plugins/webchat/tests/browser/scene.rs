@@ -6,7 +6,7 @@ use std::{
 };
 
 use broca_core::MessageId;
-use broca_plugin::PluginState;
+use broca_plugin::{Plugin, PluginState, Typing};
 use broca_plugin_webchat::WebchatPlugin;
 use broca_rehearsal::pipeline::{Hosted, MemoryPipeline};
 use broca_servers::{Browser, browser::Page};
@@ -111,6 +111,20 @@ impl Scene {
     pub(crate) async fn answer(&self, id: MessageId, text: &str) {
         let (plugin, _) = self.live.as_ref().unwrap();
         self.pipeline.answer(&**plugin, id, text).await.unwrap();
+    }
+
+    pub(crate) async fn notice(&self, id: MessageId, text: &str) {
+        let (plugin, _) = self.live.as_ref().unwrap();
+        self.pipeline.notice(&**plugin, id, text).await.unwrap();
+    }
+
+    /// An agent works on the answer to that message.
+    pub(crate) async fn typing(&self, message_id: MessageId) {
+        let seen = self.pipeline.seen();
+        let message = seen.accepted.iter().find(|message| message.id == message_id).unwrap();
+        let platform_user_id = message.incoming.sender.platform_user_id.clone();
+        let (plugin, _) = self.live.as_ref().unwrap();
+        plugin.typing(&Typing { message_id, chat_id: None, platform_user_id }).await;
     }
 
     /// What stands in the bubbles, in order, without what only a screen reader says.

@@ -1,6 +1,7 @@
 //! Answers as they come.
 
 use broca_core::MessageState;
+use broca_plugin::{Plugin, Typing};
 use reqwest::Response;
 use serde_json::{Value, json};
 
@@ -88,6 +89,23 @@ async fn a_message_without_an_answer_is_told_of() {
     scene.pipeline.end(scene.accepted("hello"), MessageState::Failed, Some("the agent is gone"));
     let (event, data) = stream.next().await.unwrap();
     assert_eq!((event.as_str(), &data), ("state", &json!({"message_id": taken["message_id"], "state": "failed"})));
+}
+
+#[tokio::test]
+async fn a_page_is_told_that_an_agent_works_and_what_no_agent_said() {
+    let scene = Scene::start().await;
+    scene.say("hello").await;
+    let mut stream = Stream::open(&scene, "", None).await;
+    let uid = scene.pipeline.seen().accepted[0].incoming.sender.platform_user_id.clone();
+    let message_id = scene.accepted("hello");
+    let other = Typing { message_id: broca_core::MessageId::new(), chat_id: None, platform_user_id: uid.clone() };
+    scene.plugin.typing(&other).await;
+    scene.plugin.typing(&Typing { message_id, ..other }).await;
+    assert_eq!(stream.next().await.unwrap(), ("typing".to_owned(), json!({"for_ms": 6000})));
+    scene.pipeline.notice(&*scene.plugin, message_id, "sorry").await.unwrap();
+    let (event, data) = stream.next().await.unwrap();
+    assert_eq!((event.as_str(), &data["response"], &data["kind"]), ("response", &json!("sorry"), &json!("notice")));
+    assert_eq!(scene.responses("").await[0]["kind"], "notice", "also for a page that asks");
 }
 
 #[tokio::test]

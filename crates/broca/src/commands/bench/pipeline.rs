@@ -6,6 +6,7 @@ use std::{
 };
 
 use broca_pipeline::{
+    commands::CommandOptions,
     deliver::DeliveryOptions,
     plugin::{self, PluginDeps},
 };
@@ -115,6 +116,7 @@ fn host(app: &App, stage: &Stage, plugin: LoadPlugin) -> Result<Hosted, Failure>
     let (manifest, schema) = (plugin.manifest(), SettingsSchema::none());
     let blueprint = Blueprint::with_schema(manifest, schema, move |_| Ok(plugin.clone()));
     let deps = PluginDeps {
+        commands: CommandOptions::default(),
         store: stage.store.clone(),
         bus: stage.bus.clone(),
         blueprint,

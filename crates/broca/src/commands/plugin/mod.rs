@@ -127,6 +127,7 @@ async fn process(app: &App, instance: &Instance) -> Result<(), Failure> {
         limits: app.config.settings.limits,
         attachments: app.attachments(instance),
         access: app.access_options(instance),
+        commands: app.command_options(instance).await?,
         options: app.delivery_options(),
         events: app.event_options(),
         settled: settled.clone(),
