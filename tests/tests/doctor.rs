@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use broca_bus::{Auth, Bus, BusOptions, Outgoing};
 use broca_rehearsal::{
     letta::LettaScript,
     telegram::{BOT_NAME, ScriptedTelegram, TOKEN, TelegramScript},
@@ -9,7 +10,7 @@ use broca_rehearsal::{
 use broca_servers::NatsServer;
 use broca_tests::{Database, Home, Rig, RigOptions};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 /// What it says of a subject: the verdict and the whole finding.
@@ -152,4 +153,77 @@ async fn certificates_are_told_of_before_they_end() {
         let reached = if days > 0 { "ok" } else { "failed" };
         assert_eq!(told.verdict("broker"), reached, "whoever connects is refused: {}", told.report);
     }
+}
+
+/// A broker with a user for each role, and its streams.
+fn with_roles() -> (NatsServer, Home) {
+    let conf = include_str!("../../nats/nats-server.conf")
+        .replace("nkey: $ADMIN_NKEY", "user: admin, password: $ADMIN_PASSWORD");
+    let roles = ["ADMIN", "SYS", "WORKER", "TELEGRAM", "CLI"];
+    let env: Vec<(String, String)> =
+        roles.iter().map(|role| (format!("{role}_PASSWORD"), format!("{}-pass", role.to_lowercase()))).collect();
+    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let server = NatsServer::start_with_env(&conf, &env);
+    let home = Home::new("");
+    home.settings(&format!(
+        "[nats]\nurl = {:?}\n[plugins.telegram]\nenabled = true\n[plugins.telegram.settings]\ntoken = '1:x'\n",
+        server.url()
+    ));
+    (server, home)
+}
+
+fn as_user(home: &Home, user: &str, args: &[&str]) -> Value {
+    let mut command = home.command(&[args, &["--json"]].concat());
+    command.env("BROCA_NATS__USER", user).env("BROCA_NATS__PASSWORD", format!("{user}-pass"));
+    if user != "admin" {
+        command.env("BROCA_NATS__INBOX_PREFIX", format!("_INBOX_{user}"));
+    }
+    let output = command.output().expect("the binary runs");
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// What the streams have for whom, and what somebody has in hand.
+async fn waiting(admin: &Bus) -> Vec<(u64, u64)> {
+    let mut waiting = Vec::new();
+    for (stream, consumer) in [("BROCA_IN", "workers"), ("BROCA_OUT", "out-cli"), ("BROCA_OUT", "out-telegram")] {
+        let backlog = admin.backlog(stream, consumer).await.expect("the consumer is there");
+        waiting.push((backlog.pending, backlog.ack_pending));
+    }
+    waiting
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_role_may_and_may_not_is_tried_and_changes_nothing() {
+    let (server, home) = with_roles();
+    as_user(&home, "admin", &["nats", "apply"]);
+    let options = BusOptions {
+        url: server.url(),
+        auth: Auth::UserPassword { user: "admin".into(), password: "admin-pass".into() },
+        ..BusOptions::default()
+    };
+    let admin = Bus::connect(options).await.expect("the broker is there");
+    let wake = Outgoing { subject: "broca.in.cli".into(), msg_id: "one".into(), trace: None, payload: b"{}".to_vec() };
+    admin.publish(wake).await.expect("it is stored");
+    let before = waiting(&admin).await;
+
+    for role in ["worker", "telegram", "cli"] {
+        let told = as_user(&home, role, &["doctor", "--role", role]);
+        assert_eq!(
+            (&told["verdict"], &told["findings"][0]["subject"]),
+            (&json!("ok"), &json!(format!("rights of {role}"))),
+            "{told}"
+        );
+    }
+    let lacks = as_user(&home, "telegram", &["doctor", "--role", "cli"]);
+    let detail = lacks["findings"][0]["detail"].as_str().expect("a sentence");
+    assert!(lacks["verdict"] == "failed" && detail.contains("it may not") && detail.contains("out-cli"), "{lacks}");
+    for role in ["worker", "telegram"] {
+        let exceeds = as_user(&home, "admin", &["doctor", "--role", role]);
+        let detail = exceeds["findings"][0]["detail"].as_str().expect("a sentence");
+        assert!(exceeds["verdict"] == "failed" && detail.contains("STREAM.PURGE.BROCA_IN"), "{exceeds}");
+    }
+    assert_eq!(waiting(&admin).await, before, "nothing was stored, taken or removed");
+    let unchanged = as_user(&home, "admin", &["nats", "apply", "--check"]);
+    assert!(unchanged.get("error").is_none(), "{unchanged}");
 }

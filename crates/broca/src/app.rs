@@ -103,6 +103,9 @@ fn start_log(config: &Loaded, command: &Command) -> Result<(), Failure> {
         _ => false,
     };
     let level = if stays || config.source_of("log.level") != "default" { log.level.as_str() } else { "warn" };
+    // Whoever tries what is forbidden knows that it is.
+    let level =
+        if matches!(command, Command::Doctor(args) if args.role.is_some()) { "error,broca_bus=off" } else { level };
     let name = matches!(command, Command::Up(_)).then_some("up");
     telemetry::start(level, log.format, name)
 }

@@ -17,6 +17,7 @@ mod objects;
 mod publish;
 mod pull;
 mod purge;
+mod rights;
 mod settings;
 pub mod topology;
 mod version;
@@ -28,6 +29,7 @@ pub use consume::{Backlog, Consumer};
 pub use error::BusError;
 pub use job::{Job, ProgressHandle};
 pub use publish::{Acked, Outgoing};
+pub use rights::Attempt;
 pub use settings::{Entry, Known, SettingsFeed};
 
 pub use topology::{ApplyOptions, Change, ChangeKind, FieldChange, StreamLimits, Topology};

@@ -3,12 +3,14 @@
 
 mod broker;
 mod database;
+mod rights;
 mod work;
 
 use serde::Serialize;
 
 pub use broker::broker;
 pub use database::database;
+pub use rights::{Role, rights};
 pub use work::work;
 
 /// How much it matters.

@@ -5,7 +5,7 @@ mod local;
 
 use std::time::Duration;
 
-use broca_admin::doctor::{self, Finding, Fix, Verdict, worst};
+use broca_admin::doctor::{self, Finding, Fix, Role, Verdict, worst};
 use broca_bus::{Bus, Topology};
 use broca_plugin::{Plugin, PluginError};
 use broca_store::{AuditLimits, Store};
@@ -29,6 +29,10 @@ pub(crate) struct Args {
     /// A warning counts as broken
     #[arg(long)]
     strict: bool,
+    /// Tries what the broker's user of these settings may do and may not: `worker`, or a plugin instance's name; changes
+    /// nothing, and looks at nothing else
+    #[arg(long, value_name = "ROLE", conflicts_with = "fix")]
+    pub(crate) role: Option<Role>,
 }
 
 #[derive(Serialize)]
@@ -40,6 +44,11 @@ struct Report {
 }
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
+    if let Some(role) = &args.role {
+        let instances: Vec<_> = app.config.settings.plugins.keys().cloned().collect();
+        let findings = vec![doctor::rights(&app.bus_now("doctor").await?, role, &instances).await];
+        return told(app, Report { verdict: worst(&findings), fixed: Vec::new(), findings }, args.strict);
+    }
     let settings = &app.config.settings;
     // To open a database that is not there would make one.
     let nowhere = settings.database.url.is_none() && !settings.data_dir.is_dir();
@@ -55,9 +64,12 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<(), Failure> {
         }
     }
     drop(working);
-    let report = Report { verdict: worst(&findings), fixed, findings };
+    told(app, Report { verdict: worst(&findings), fixed, findings }, args.strict)
+}
+
+fn told(app: &App, report: Report, strict: bool) -> Result<(), Failure> {
     app.output.result(&report, || text(&report))?;
-    let bearable = if args.strict { Verdict::Ok } else { Verdict::Warning };
+    let bearable = if strict { Verdict::Ok } else { Verdict::Warning };
     if report.verdict <= bearable { Ok(()) } else { Err(Failure::said(1)) }
 }
 
