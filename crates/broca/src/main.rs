@@ -1,11 +1,14 @@
 //! The `broca` binary: settings, telemetry, shutdown, and one file per subcommand.
 
 mod agents;
+mod apart;
 mod app;
 mod cli;
 mod commands;
 mod config;
+mod conformance;
 mod embedded;
+mod emulation;
 mod failure;
 mod manager;
 mod mcp;

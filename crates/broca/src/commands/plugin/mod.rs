@@ -3,7 +3,9 @@
 mod control;
 mod exec;
 mod list;
+mod new;
 pub(crate) mod settings;
+mod test;
 
 use broca_admin::control::Action;
 use broca_core::{Instance, metric::Role};
@@ -21,6 +23,10 @@ use crate::{
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Makes the folder of a new plugin, which runs and passes its tests
+    New(new::Args),
+    /// The conformance suite: does a plugin behave as it must, whatever happens to it?
+    Test(test::Args),
     /// Runs the process of one plugin instance
     Run(RunArgs),
     /// Runs any program as a plugin, over JSON lines (see plugins/exec/README.md)
@@ -87,6 +93,8 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
             ensure_consumer(app, &app.bus(args.instance.as_str()).await?, &args.instance).await?;
             process(app, &args.instance).await
         }
+        Command::New(args) => new::run(app, args),
+        Command::Test(args) => test::run(app, args).await,
         Command::List => list::run(app),
         Command::Enable(args) => control::run(app, args, Action::Enable).await,
         Command::Disable(args) => control::run(app, args, Action::Disable).await,
