@@ -33,7 +33,7 @@ fn runs(what: &str, command: &mut Command) {
 
 /// The example in TypeScript, compiled; done anew for each run of the tests, from the versions in its lock file.
 fn typescript(folder: &Path) -> PathBuf {
-    for name in ["plugin.ts", "package.json", "package-lock.json", "tsconfig.json"] {
+    for name in ["plugin.ts", "plugin.test.ts", "package.json", "package-lock.json", "tsconfig.json"] {
         std::fs::copy(example("typescript").join(name), folder.join(name)).unwrap();
     }
     runs("npm", Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder));

@@ -134,6 +134,7 @@ async fn dispatch(app: &App, command: Command) -> Result<(), Failure> {
         Command::Status(args) => commands::status::run(app, &args).await,
         Command::Send(args) => commands::send::run(app, &args).await,
         Command::Chat(args) => commands::chat::run(app, &args).await,
+        Command::Emulate(args) => commands::emulate::run(app, &args).await,
         Command::Explain(args) => commands::explain::run(app, &args).await,
         Command::Message(command) => commands::message::run(app, &command).await,
         Command::Queue(command) => commands::queue::run(app, &command).await,

@@ -217,6 +217,8 @@ pub(crate) enum Command {
     Send(commands::send::Args),
     /// Talks to the agent from this terminal
     Chat(commands::chat::Args),
+    /// A plugin without its platform: you write, and see what goes in and what comes out
+    Emulate(commands::emulate::Args),
     /// Why is there no answer?
     Explain(commands::explain::Args),
     /// Messages: found, shown with all that happened to them, cancelled

@@ -1,15 +1,18 @@
 //! The `broca` binary: settings, telemetry, shutdown, and one file per subcommand.
 
 mod agents;
+mod apart;
 mod app;
 mod asking;
 mod chat_operator;
 mod cli;
 mod commands;
 mod config;
+mod conformance;
 mod contexts;
 mod dashboard;
 mod embedded;
+mod emulation;
 mod failure;
 mod manager;
 mod mcp;

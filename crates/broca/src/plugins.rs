@@ -33,7 +33,7 @@ fn compiled_in() -> [Blueprint; 6] {
 }
 
 /// A plugin's program ends when the process that runs the plugin is killed.
-fn launch(program: &Path, args: &[OsString]) -> io::Result<std::process::Command> {
+pub(crate) fn launch(program: &Path, args: &[OsString]) -> io::Result<std::process::Command> {
     tie::command(program, args, None)
 }
 

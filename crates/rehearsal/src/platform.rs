@@ -113,16 +113,8 @@ impl ScriptedPlatform {
     /// # Errors
     /// The script's log cannot be read or opened.
     pub fn on(listener: TcpListener, script: PlatformScript) -> io::Result<Self> {
-        let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(script)?);
-        let serving = tokio::spawn({
-            let shared = Arc::clone(&shared);
-            async move {
-                if let Err(error) = http::serve(listener, shared).await {
-                    tracing::error!(%error, "the scripted platform ended");
-                }
-            }
-        });
+        let (address, shared) = (listener.local_addr()?, Arc::new(Shared::new(script)?));
+        let serving = spawn(listener, Arc::clone(&shared));
         Ok(Self { address, shared, serving })
     }
 
@@ -177,10 +169,26 @@ impl ScriptedPlatform {
 
     /// Closes every connection and the port.
     pub async fn stop(mut self) {
+        self.goes_away().await;
+    }
+
+    /// The same for a while.
+    pub async fn goes_away(&mut self) {
         self.shared.stop();
         if let Err(error) = (&mut self.serving).await {
             tracing::error!(%error, "the scripted platform did not end well");
         }
+    }
+
+    /// Comes back on its address with all it knew.
+    ///
+    /// # Errors
+    /// The port was taken meanwhile.
+    pub async fn comes_back(&mut self) -> io::Result<()> {
+        let listener = TcpListener::bind(self.address).await?;
+        self.shared.stopped.send_replace(false);
+        self.serving = spawn(listener, Arc::clone(&self.shared));
+        Ok(())
     }
 
     async fn wait_until(&self, within: Duration, met: impl Fn(&State) -> bool) -> bool {
@@ -202,6 +210,14 @@ impl Drop for ScriptedPlatform {
     fn drop(&mut self) {
         self.shared.stop();
     }
+}
+
+fn spawn(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        if let Err(error) = http::serve(listener, shared).await {
+            tracing::error!(%error, "the scripted platform ended");
+        }
+    })
 }
 
 /// Serves a platform on `listener` until the future is dropped.

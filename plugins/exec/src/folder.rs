@@ -11,7 +11,7 @@ use std::{
 
 use broca_plugin::{Blueprint, Capabilities, Manifest, Plugin, Secret, SettingsError, SettingsSchema};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     ExecPlugin, Launch, Options, Program,
@@ -46,6 +46,30 @@ struct PluginToml {
     listens: Vec<String>,
     #[serde(default = "start_timeout_ms")]
     start_timeout_ms: NonZeroU64,
+    /// Nothing of a plugin that works depends on it.
+    test: Option<Trial>,
+}
+
+/// What a plugin is tried out with: the section `[test]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// Its settings; [`URL`] in a text stands for the platform's address.
+    #[serde(default)]
+    pub settings: Map<String, Value>,
+    /// A program that plays the platform, run in the plugin's folder. Without it, it is the scripted one of Broca.
+    pub platform: Option<Vec<String>>,
+}
+
+/// What stands for the platform's address in the settings of a [`Trial`].
+pub const URL: &str = "{url}";
+
+/// All that a folder says.
+#[derive(Debug)]
+pub struct Folder {
+    pub blueprint: Blueprint,
+    pub program: Program,
+    pub trial: Option<Trial>,
 }
 
 /// The plugin of a folder.
@@ -53,6 +77,14 @@ struct PluginToml {
 /// # Errors
 /// What is wrong with the folder, as a sentence that names the file.
 pub fn read(folder: &Path, launch: Launch) -> Result<Blueprint, String> {
+    open(folder, launch).map(|folder| folder.blueprint)
+}
+
+/// The plugin of a folder, and what is told of its program and its test.
+///
+/// # Errors
+/// What is wrong with the folder, as a sentence that names the file.
+pub fn open(folder: &Path, launch: Launch) -> Result<Folder, String> {
     let folder = std::path::absolute(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let file = folder.join(MANIFEST);
     let wrong = |what: String| format!("{}: {what}", file.display());
@@ -68,9 +100,10 @@ pub fn read(folder: &Path, launch: Launch) -> Result<Blueprint, String> {
     let platform = toml.platform.unwrap_or_else(|| toml.name.clone());
     let manifest = Manifest { name: toml.name, platform, version: toml.version, capabilities: toml.capabilities };
     let (own, secrets) = (manifest.clone(), schema.clone());
+    let runs = program.clone();
     let reading = Arc::new(move |settings: Value| {
         let secrets = secrets.clone();
-        Ok((program.clone(), Options::new(move || secrets.revealed(&settings))))
+        Ok((runs.clone(), Options::new(move || secrets.revealed(&settings))))
     });
     if let Some(key) = toml.account.as_deref().filter(|key| schema.is_secret(key)) {
         return Err(wrong(format!("account is '{key}', which is a secret: name a setting that may be shown")));
@@ -81,7 +114,7 @@ pub fn read(folder: &Path, launch: Launch) -> Result<Blueprint, String> {
         let plugin = ExecPlugin::new(own.clone(), launch, reading.clone(), settings)?;
         Ok(Arc::new(plugin.listening(listens.clone()).of_account(account)))
     };
-    Ok(Blueprint::with_schema(manifest, schema, build))
+    Ok(Folder { blueprint: Blueprint::with_schema(manifest, schema, build), program, trial: toml.test })
 }
 
 impl PluginToml {

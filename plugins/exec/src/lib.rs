@@ -6,6 +6,7 @@
 //!
 //! - [`protocol`]: every line that is said, in both directions.
 //! - [`folder`]: a program with a `plugin.toml`.
+//! - [`template`]: the examples as the beginning of a new one.
 //! - `child`: the process, its group, its pipes, its end.
 //! - `session`: one life of it, from hello to its end; `requests` is what it asks meanwhile, `pending` what it is asked.
 //! - `plugin`: life after life, and what the host wants of whichever lives.
@@ -20,6 +21,7 @@ pub mod protocol;
 mod requests;
 mod session;
 mod settings;
+pub mod template;
 
 pub use plugin::{ExecPlugin, Reading};
 pub use program::{Launch, Program, untied};

@@ -36,13 +36,15 @@ const HANDED_ON: &[&str] =
 const HANDED_ON_PREFIX: &str = "LC_";
 
 impl Program {
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.command.display().to_string()
     }
 
+    /// What runs it, in its folder and with its environment.
+    ///
     /// # Errors
     /// A secret for its environment cannot be read.
-    pub(crate) fn command(&self, launch: Launch) -> Result<Command, SettingsError> {
+    pub fn command(&self, launch: Launch) -> Result<Command, SettingsError> {
         let args: Vec<OsString> = self.args.iter().map(OsString::from).collect();
         let cannot = |error: io::Error| SettingsError::one("", format!("cannot run {}: {error}", self.name()));
         let mut command = launch(&self.command, &args).map_err(cannot)?;

@@ -72,9 +72,14 @@ pub(crate) fn members_inherit(tree: &Tree) -> Vec<String> {
     complaints
 }
 
+/// A crate that is a workspace of its own, such as an example for authors of plugins, is no member.
 fn members(tree: &Tree) -> impl Iterator<Item = (&str, Table)> {
     let manifests = tree.files().filter(|(path, _)| path.ends_with("/Cargo.toml"));
-    manifests.map(|(path, text)| (path, text.parse().unwrap_or_else(|error| panic!("{path}: {error}"))))
+    let parsed = manifests.map(|(path, text)| {
+        let manifest: Table = text.parse().unwrap_or_else(|error| panic!("{path}: {error}"));
+        (path, manifest)
+    });
+    parsed.filter(|(_, manifest)| !manifest.contains_key("workspace"))
 }
 
 fn name(manifest: &Table) -> String {
@@ -116,4 +121,10 @@ fn a_crate_with_rules_of_its_own_is_seen() {
     let own = "[package]\nname = 'a'\nversion = '1.0.0'\nedition.workspace = true\nrust-version.workspace = true\nlicense.workspace = true\npublish.workspace = true\n";
     let complaints = members_inherit(&Tree::of(&[("crates/a/Cargo.toml", own)]));
     assert_eq!(complaints.len(), 2, "{complaints:?}");
+}
+
+#[test]
+fn a_workspace_of_its_own_has_rules_of_its_own() {
+    let own = "[package]\nname = 'x'\nversion = '1.0.0'\n[workspace]\n";
+    assert_eq!(members_inherit(&Tree::of(&[("plugins/exec/examples/x/Cargo.toml", own)])), Vec::<String>::new());
 }

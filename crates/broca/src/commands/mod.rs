@@ -18,6 +18,7 @@ pub(crate) mod demo;
 pub(crate) mod describe;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
+pub(crate) mod emulate;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod export;

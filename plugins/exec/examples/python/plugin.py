@@ -7,6 +7,7 @@ asked whether it has an answer. A real platform's API stands where the class Pla
 
 import json
 import queue
+import socket
 import sys
 import threading
 import time
@@ -126,6 +127,8 @@ class Plugin:
             except urllib.error.HTTPError as error:
                 return self.refused(number, error)
             except (OSError, ValueError) as error:
+                if not_reached(error):
+                    return self.host.say("retry", id=number, **{"class": "unavailable"}, reason=str(error))
                 # It may have it, or not: `settle` asks.
                 return self.host.say("unknown", id=number, **{"class": "timeout"}, reason=str(error))
             if not rest:
@@ -173,14 +176,20 @@ class Unavailable(Exception):
     pass
 
 
+def not_reached(error):
+    """Whether there was not even a connection."""
+    return isinstance(getattr(error, "reason", error), (ConnectionRefusedError, socket.gaierror))
+
+
 def main():
     host = Host()
     lines = host.lines()
     hello = next(lines)
-    if not hello["settings"].get("url"):
+    settings = hello["settings"]
+    if not settings.get("url"):
         return host.say("failed", cause="settings", reason="url is missing: say where the platform is")
-    plugin = Plugin(host, hello["settings"])
-    capabilities = {"settles": True}
+    plugin = Plugin(host, settings)
+    capabilities = {"settles": True, "max_text_chars": settings.get("max_text_chars")}
     host.say("ready", name="python-example", version="1.0.0", capabilities=capabilities)
     poller = threading.Thread(target=plugin.poll, daemon=True)
     poller.start()

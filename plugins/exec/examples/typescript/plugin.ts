@@ -53,6 +53,12 @@ class Host {
       this.say("part", { id, platform_message_id, text_bytes });
     });
   }
+
+  /** No answer comes any more: nothing is confirmed, and nothing more of an answer is sent. */
+  close(): void {
+    for (const resolve of this.answers.values()) resolve({ type: "unavailable", reason: "the host stops" });
+    for (const resolve of this.records.values()) resolve(false);
+  }
 }
 
 interface Update {
@@ -168,6 +174,7 @@ class Plugin {
         if (!reply.ok) return this.refused(id, reply);
         sent = ((await reply.json()) as { message_id: string }).message_id;
       } catch (error) {
+        if (notReached(error)) return this.host.say("retry", { id, class: "unavailable", reason: String(error) });
         // It may have it, or not: `settle` asks.
         return this.host.say("unknown", { id, class: "timeout", reason: String(error) });
       }
@@ -204,6 +211,12 @@ class Plugin {
   }
 }
 
+/** Whether there was not even a connection. */
+function notReached(error: unknown): boolean {
+  const cause = error instanceof Error ? (error.cause as { code?: string } | undefined) : undefined;
+  return ["ECONNREFUSED", "ENOTFOUND"].includes(cause?.code ?? "");
+}
+
 async function main(): Promise<void> {
   const host = new Host();
   let plugin: Plugin | undefined;
@@ -218,7 +231,8 @@ async function main(): Promise<void> {
       const { url, max_text_chars } = told.settings;
       if (!url) return host.say("failed", { cause: "settings", reason: "url is missing: say where the platform is" });
       plugin = new Plugin(host, new Platform(url), max_text_chars);
-      host.say("ready", { name: "typescript-example", version: "1.0.0", capabilities: { settles: true } });
+      const capabilities = { settles: true, max_text_chars: max_text_chars ?? null };
+      host.say("ready", { name: "typescript-example", version: "1.0.0", capabilities });
       begin(plugin.poll());
     } else if (told.type === "deliver" && plugin) begin(plugin.deliver(told));
     else if (told.type === "settle" && plugin) begin(plugin.settle(told));
@@ -231,6 +245,7 @@ async function main(): Promise<void> {
     } else if (told.type === "shutdown") break;
   }
   plugin?.stop();
+  host.close();
   await Promise.allSettled(underWay);
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -49,8 +49,12 @@ fn reference(text: &str) -> Result<(String, String), String> {
 }
 
 fn json(text: &str) -> Value {
-    let json = serde_json::from_str::<serde_json::Value>(text).ok();
-    json.and_then(|json| Value::serialize(json).ok()).unwrap_or_else(|| Value::from(text))
+    Value::serialize(option(text)).unwrap_or_else(|_| Value::from(text))
+}
+
+/// JSON, or else a text.
+pub(super) fn option(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
 impl Args {

@@ -3,8 +3,10 @@
 mod control;
 mod exec;
 mod list;
+mod new;
 pub(crate) mod settings;
 mod status;
+mod test;
 
 use broca_admin::control::Action;
 use broca_core::{Instance, metric::Role};
@@ -22,6 +24,10 @@ use crate::{
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Makes the folder of a new plugin, which runs and passes its tests
+    New(new::Args),
+    /// The conformance suite: does a plugin behave as it must, whatever happens to it?
+    Test(test::Args),
     /// Runs the process of one plugin instance
     Run(RunArgs),
     /// Runs any program as a plugin, over JSON lines (see plugins/exec/README.md)
@@ -90,6 +96,8 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
             ensure_consumer(app, &app.bus(args.instance.as_str()).await?, &args.instance).await?;
             process(app, &args.instance).await
         }
+        Command::New(args) => new::run(app, args),
+        Command::Test(args) => test::run(app, args).await,
         Command::List => list::run(app),
         Command::Status => status::run(app).await,
         Command::Enable(args) => control::run(app, args, Action::Enable).await,
