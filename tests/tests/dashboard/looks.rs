@@ -71,6 +71,8 @@ async fn it_can_be_shown_to_a_friend() {
             browser.size(width, height).await;
             for scheme in ["light", "dark"] {
                 browser.prefers("prefers-color-scheme", scheme).await;
+                // A colour on its way to another is neither.
+                browser.until("document.getAnimations().every((one) => !(one instanceof CSSTransition))").await;
                 is_readable(browser, &format!("{name} {size} {scheme}")).await;
                 browser.picture(&format!("{name}-{size}-{scheme}")).await;
             }

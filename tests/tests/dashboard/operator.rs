@@ -39,9 +39,7 @@ async fn on_duty(database: Database) {
     let order: Vec<_> =
         ["accepted", "claimed", "turn_started", "turn_answered", "delivery_begun", "delivered"].map(place).to_vec();
     assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{kinds}");
-    screen
-        .press(&browser.run("return all('a.id').at(-1)?.innerText ?? ''").await.as_str().unwrap_or_default().to_owned())
-        .await;
+    screen.press(&browser.run("return all('a.id').at(-1)?.innerText ?? ''").await.as_str().unwrap_or_default()).await;
     screen.shows("What was said").await;
     browser.until("one('h1').innerText === 'Conversation' && one('.talk')?.innerText.includes('delivered')").await;
     assert_ne!(browser.run("return document.title").await, "owned");

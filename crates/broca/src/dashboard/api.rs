@@ -81,6 +81,7 @@ pub(super) async fn login(
         let caller = doorman.caller(&token).await?;
         let (secret, csrf) = (tokens::secret("")?, tokens::secret("csrf_")?);
         let cookie = doorman.cookie(&secret, doorman.sessions.life())?;
+        doorman.end_shown(&headers);
         doorman.sessions.begin(secret, csrf.clone(), token, now);
         tracing::info!(who = %caller.name, "logged in");
         let inside = answer(json!({"csrf": csrf, "who": who(&caller, true), "version": env!("CARGO_PKG_VERSION")}));

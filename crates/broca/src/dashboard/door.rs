@@ -84,6 +84,13 @@ impl Doorman {
         pairs.filter(|(name, _)| *name == self.cookie_name()).map(|(_, secret)| secret).next()
     }
 
+    /// Ends the session whose cookie is shown, if it is one.
+    pub(super) fn end_shown(&self, headers: &HeaderMap) {
+        if let Some(secret) = self.shown_cookie(headers) {
+            self.sessions.end(secret);
+        }
+    }
+
     /// Somebody with this token, as the audit log calls them.
     pub(super) async fn caller(&self, token: &SecretString) -> Result<Caller, OperationError> {
         let caller = tokens::caller(&self.deps.store, token.expose_secret(), Via::Http).await?;

@@ -28,16 +28,15 @@ pub(crate) fn router(doorman: Arc<Doorman>) -> Router {
         .route("/api/operations/{name}", post(api::operation))
         .route("/api/logout", post(api::logout))
         .layer(from_fn_with_state(doorman.clone(), door::visitor));
-    Router::new()
+    let guarded = Router::new()
         .route("/", get(page::index))
         .route("/assets/{name}", get(page::asset))
         .route("/api/session", get(api::session))
         .route("/api/login", post(api::login))
-        .route("/healthz", get(healthz))
         .merge(with_rights)
         .fallback(api::nothing_here)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn_with_state(doorman.clone(), door::known_page))
-        .layer(from_fn(page::safe))
-        .with_state(doorman)
+        .with_state(doorman);
+    Router::new().route("/healthz", get(healthz)).merge(guarded).layer(from_fn(page::safe))
 }

@@ -5,6 +5,8 @@ import { h, show, toast } from "./dom.js";
 import { button, problem } from "./parts.js";
 import { brief, number, until } from "./words.js";
 
+const FIELDS = ".body input, .body select, .body textarea";
+
 /** Opens one; `build(place, close)` fills it. The focus goes back to where it was. */
 export function open(title, lead, build, { small } = {}) {
   const before = document.activeElement;
@@ -23,10 +25,11 @@ export function open(title, lead, build, { small } = {}) {
     fill(body, footer, heading = title, more = lead) {
       show(place, h("header", {}, h("h2", { id, tabindex: "-1" }, heading), more && h("p", {}, more)), h("div", { cls: "body" }, body), h("footer", {}, footer));
       // What had the focus is gone: whoever hears the page is told what it says now.
-      if (dialog.open && !place.contains(document.activeElement)) place.querySelector("h2").focus();
+      if (dialog.open && !place.contains(document.activeElement)) (place.querySelector(FIELDS) ?? place.querySelector("h2")).focus();
     },
   });
   dialog.showModal();
+  (place.querySelector(FIELDS) ?? place.querySelector("footer button") ?? dialog).focus();
   return dialog;
 }
 

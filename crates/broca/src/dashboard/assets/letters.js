@@ -69,15 +69,15 @@ function list({ items, cursor, chosen, filter, draw, look }) {
     ["Attempts", ({ attempts, replays }) => [number(attempts), replays > 0 && h("span", { cls: "sub" }, `replayed ${number(replays)}×`)], "number"],
     ["Why", ({ reason, text: said }) => [reason ?? "–", h("span", { cls: "sub" }, text(said))], "cut full"],
   ].filter(Boolean);
-  return h("section", { cls: "card" }, h("header", {}, h("div", {}, h("h2", {}, "Open"), h("p", {}, `${plural(items.length, "letter")}${cursor ? " so far" : ""}${chosen.size ? `, ${number(chosen.size)} chosen` : ""}`)), may("operate") && acts({ items, cursor, chosen, filter, look })),
+  return h("section", { cls: "card" }, h("header", {}, h("div", {}, h("h2", {}, "Open"), h("p", {}, `${plural(items.length, "letter")}${cursor ? " so far" : ""}${chosen.size ? `, ${number(chosen.size)} chosen` : ""}`)), may("operate") && acts({ items, chosen, filter, look })),
     table(columns, items, { label: "Dead letters", key: ({ message_id: id }) => id, selected: ({ message_id: id }) => chosen.has(id) }),
     cursor && h("footer", {}, button("Older ones", () => look(true), { key: "more" })));
 }
 
-function acts({ items, cursor, chosen, filter, look }) {
+function acts({ items, chosen, filter, look }) {
   const ids = items.map(({ message_id: id }) => id).filter((id) => chosen.has(id));
   const what = ids.length ? { ids } : { filter };
-  const many = ids.length ? `${number(ids.length)}` : cursor || Object.keys(filter).length ? "all that the filter finds" : "all";
+  const many = ids.length ? number(ids.length) : Object.keys(filter).length ? "all found" : "all";
   const resolve = async () => {
     const words = await asked(`Resolve ${many}`, "Says that nothing more is to be done about them. They are listed no more, and can still be replayed.", field("Note, for whoever looks later", h("input", { name: "note", maxlength: 200 })), { word: "Go on", danger: true });
     if (words && (await carryOut("dlq.resolve", { ...what, ...words }, { title: `Resolve ${many}`, word: "Resolve them", then: "Resolved" })) !== null) {

@@ -1,4 +1,4 @@
-import { login } from "./api.js";
+import { login, Refused, session, who } from "./api.js";
 import { h, show } from "./dom.js";
 import { problem } from "./parts.js";
 
@@ -13,6 +13,8 @@ export function loginPage(root, then, why) {
     enter.disabled = true;
     try {
       await login(token.value);
+      await who();
+      if (!session.who?.logged_in) throw new Refused(0, { message: "this browser kept no cookie", hint: "here the dashboard must be reached by TLS, through a proxy" });
       await then();
     } catch (error) {
       show(trouble, problem(error));
