@@ -34,8 +34,8 @@ async fn an_answer_goes_out_signed_with_what_its_message_brought() {
     assert_eq!(
         body["data"],
         json!({
-            "response_id": webhook_id, "message_id": id, "user": "alice", "chat_id": "c1", "text": "HELLO",
-            "attributes": {"ticket": 7},
+            "response_id": webhook_id, "kind": "answer", "message_id": id, "user": "alice", "chat_id": "c1",
+            "text": "HELLO", "attributes": {"ticket": 7},
         })
     );
 }
