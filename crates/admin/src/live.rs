@@ -16,6 +16,9 @@ use tokio::time::Instant;
 const TRIES: u32 = 5;
 /// How often it is looked whether the processes have a change in force.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long whoever changed something waits for that. It is promised within a second; a plugin that has to begin anew first
+/// ends what it is delivering.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
@@ -131,9 +134,9 @@ pub struct InForce {
     pub others: Vec<Applied>,
 }
 
-/// Waits for as long as `patience` until every process has a revision in force, or says why not.
-pub async fn in_force(store: &Store, key: &str, revision: u64, patience: Duration) -> Result<InForce, StoreError> {
-    let deadline = Instant::now() + patience;
+/// Waits a while until every process has a revision in force, or says why not.
+pub async fn in_force(store: &Store, key: &str, revision: u64) -> Result<InForce, StoreError> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let all = store.live_in_force(key).await?;
         let all_know = all.iter().all(|process| process.newest >= revision);

@@ -41,13 +41,18 @@ pub(crate) async fn gather(
 ) -> Said {
     let alone = |message| Said::Messages { messages: vec![message], fresh: false };
     match open {
-        Some(open) if open.messages > 1 => return of_turn(worker, held, open).await,
+        Some(open) if open.messages > 1 => return Box::pin(of_turn(worker, held, open)).await,
         Some(_) => return alone(message),
         None => {}
     }
     if !(route.joins() && !message.replayed || message.to_join && route.mode != Mode::Listen) {
         return alone(message);
     }
+    Box::pin(joined(worker, held, message, (agent, route))).await
+}
+
+/// With as many of those behind it as fit, or parked until there may be more.
+async fn joined(worker: &Worker, held: &Held, message: PendingMessage, (agent, route): (&str, &Resolved)) -> Said {
     loop {
         let how = if message.to_join { Coalesce::ON_DEMAND } else { route.coalesce };
         let at_most = how.max_messages.clamp(1, Coalesce::MOST_MESSAGES);

@@ -33,7 +33,16 @@ impl Typist {
         if !self.enabled {
             return std::future::pending().await;
         }
-        let subject = subject::typing(&message.instance);
+        tokio::time::sleep(FIRST).await;
+        loop {
+            if self.room.has_room() {
+                Box::pin(self.announce(message)).await;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn announce(&self, message: &PendingMessage) {
         let typing = Typing {
             message_id: message.id,
             chat_id: message.chat_id.clone(),
@@ -41,14 +50,8 @@ impl Typist {
         };
         // An id and texts always have a JSON form.
         let payload = serde_json::to_vec(&typing).unwrap_or_default();
-        tokio::time::sleep(FIRST).await;
-        loop {
-            if self.room.has_room()
-                && let Err(error) = self.bus.announce(subject.clone(), payload.clone()).await
-            {
-                tracing::debug!(%error, "not told that somebody waits");
-            }
-            tokio::time::sleep(AGAIN).await;
+        if let Err(error) = self.bus.announce(subject::typing(&message.instance), payload).await {
+            tracing::debug!(%error, "not told that somebody waits");
         }
     }
 }

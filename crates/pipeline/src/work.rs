@@ -348,3 +348,21 @@ async fn hand_over(worker: &Worker, held: &Held) {
         Some(Fenced::Done(None) | Fenced::LeaseLost) | None => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of what is returned for such arguments.
+    fn size_of_future<A, F>(_: impl Fn(&'static Worker, A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Each turn that waits for its agent holds as much, and ten thousand of them wait in one process. What is rarely
+    /// awaited belongs into a `Box`: the largest thing that may be awaited anywhere counts for all.
+    #[test]
+    fn a_waiting_turn_holds_little() {
+        let size = size_of_future(wake);
+        assert!(size <= 7 << 10, "{size} bytes");
+    }
+}

@@ -304,8 +304,11 @@ impl Store {
         }
     }
 
+    /// Its future is on the heap for as long as it is run: the callers' futures, which wait for agents most of their time, would
+    /// each have room for it otherwise.
     pub(crate) async fn once<O: Operation>(&self, item: O::Item) -> Result<O::Output, StoreError> {
-        let mut answers = Session::new(self.db.clone(), None).run::<O>(&[item]).await;
-        answers.pop().unwrap_or_else(|| Err(StoreError::Unreadable(format!("{} gave no answer", O::NAME))))
+        let db = self.db.clone();
+        let run = Box::pin(async move { Session::new(db, None).run::<O>(&[item]).await });
+        run.await.pop().unwrap_or_else(|| Err(StoreError::Unreadable(format!("{} gave no answer", O::NAME))))
     }
 }

@@ -18,9 +18,6 @@ use crate::{
     modes::{self, ModesNow},
 };
 
-/// How long is waited for the workers. It is promised within a second.
-const PATIENCE: Duration = Duration::from_secs(3);
-
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhichModes {}
@@ -145,7 +142,7 @@ async fn set(
     let Some(revision) = modes::set((store, bus), act.actor(), of, mode).await? else {
         return Ok(ModeChanged::default());
     };
-    let InForce { revision, processes, others } = live::in_force(store, KEY_MODES, revision, PATIENCE).await?;
+    let InForce { revision, processes, others } = live::in_force(store, KEY_MODES, revision).await?;
     Ok(ModeChanged { revision: Some(revision), processes, others })
 }
 

@@ -1,7 +1,5 @@
 //! `broca plugin set`, `unset`, `show`, `history`: an instance's settings while it runs.
 
-use std::time::Duration;
-
 use broca_admin::{
     live::{self, Edit, InForce, LiveError},
     operations::{ListPluginChanges, ListedChanges, WhichPluginChanges},
@@ -21,9 +19,6 @@ use crate::{
     failure::{Code, Failure},
     output::{pairs, table},
 };
-
-/// How long a command waits for the processes to have a change in force. It is promised within a second.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  broca plugin set telegram groups=all link_previews=false\n  \
@@ -136,7 +131,7 @@ async fn change(
     let Some(revision) = revision else {
         return app.output.result(&json!({"revision": null}), || "nothing to change: it is so already".to_owned());
     };
-    let reached = live::in_force(&store, &key, revision, PATIENCE).await?;
+    let reached = live::in_force(&store, &key, revision).await?;
     said(app, &reached)
 }
 
