@@ -241,7 +241,8 @@ impl AgentSettings {
         };
         AgentFacts {
             kind: kind.to_owned(),
-            endpoint: self.endpoint.clone(),
+            // As workers call it, and without what may be secret in it.
+            endpoint: self.endpoint.as_deref().and_then(broca_letta::server_of),
             agent_id: self.agent_id.clone(),
             turn_timeout_s: self.turn_timeout_s,
             max_concurrent_turns: self.max_concurrent_turns,

@@ -144,6 +144,18 @@ fn what_people_are_told_is_said_for_all_and_for_a_route() {
 }
 
 #[test]
+fn what_is_told_of_an_agent_has_no_secret() {
+    let toml =
+        "[agents.default]\nendpoint = 'http://me:hunter2@letta:8283/'\nagent_id = 'agent-1'\napi_key = 'hunter2'\n";
+    let facts = loaded(toml, &[], &[]).unwrap().settings.agents["default"].facts();
+    assert_eq!((facts.kind.as_str(), facts.agent_id.as_deref()), ("letta", Some("agent-1")));
+    assert_eq!(facts.endpoint, None, "an address with credentials is none that is used");
+    let plain = toml.replace("me:hunter2@", "");
+    let facts = loaded(&plain, &[], &[]).unwrap().settings.agents["default"].facts();
+    assert!(facts.endpoint.is_some_and(|endpoint| endpoint.starts_with("http://letta:8283")));
+}
+
+#[test]
 fn routes_come_as_tables_or_as_json() {
     let toml = "[[routes]]\nname = 'a'\nuser = '7'\nscope = 'agent'\n";
     assert_eq!(loaded(toml, &[], &[]).unwrap().settings.routes[0].user.as_deref(), Some("7"));
