@@ -10,7 +10,8 @@ use broca_rehearsal::{
 };
 use broca_store::{MessageRecord, Store};
 use broca_tests::{Crew, Database, Rig, RigOptions, all_over, eventually};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -226,4 +227,58 @@ async fn a_killed_plugin_keeps_one_copy() {
         let stored = stage.rig.nats.messages_in(&subject::files_stream(&"telegram".parse().expect("a name")));
         assert_eq!(stored, Some(3), "{}", point.name());
     }
+}
+
+/// What is written while the broker is away is accepted all the same; a picture has nowhere to go then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_does_not_wait_for_the_broker() {
+    let mut stage = Stage::set(Database::Sqlite, "", &[]).await;
+    let (mut plugin, mut workers) = (stage.plugin(&[]), Crew::workers(&stage.rig, 1, &[]));
+    stage.telegram.say(in_private(7, "first"));
+    stage.answered(1, &mut [&mut plugin, &mut workers]).await;
+    stage.rig.nats.node_mut(0).kill9();
+    stage.telegram.say(picture("A", Some("look")));
+    assert!(stage.telegram.wait_for_confirmation(PATIENCE).await, "{}", plugin.output());
+    stage.rig.nats.node_mut(0).restart();
+    stage.answered(2, &mut [&mut plugin, &mut workers]).await;
+    let told = "look\n[Telegram image: 40x30px; not passed on: the broker could not keep it]";
+    assert!(stage.turns()[1].text.ends_with(told), "{:?}", stage.turns()[1]);
+}
+
+/// By the webhook's chat: a picture with a public address, which the agent is told, until its model takes no images.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_told_where_that_is_switched_on() {
+    // Taken and given back: the plugin listens there in a moment.
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("its address");
+    let key = "a-key-of-the-desk-that-is-long-enough";
+    let more = format!(
+        "[attachments]\nimage_url_line = true\n[plugins.webhook.settings]\nlisten = \"{free}\"\n\
+         [plugins.webhook.settings.chat.keys.desk]\nkey = \"{key}\"\n"
+    );
+    let behaviours = [Behaviour::Plain, Behaviour::Http(400)];
+    let stage = Stage::set(Database::Sqlite, &more, &behaviours).await;
+    let mut plugin = Crew::new(&stage.rig, "webhook", &["plugin", "run", "webhook"], 1, &[]);
+    let mut workers = Crew::workers(&stage.rig, 1, &[]);
+    let url = format!("http://{free}");
+    let http = reqwest::Client::new();
+    eventually("the webhook listens", PATIENCE, || {
+        plugin.tend(&stage.rig);
+        let asked = http.get(format!("{url}/healthz")).send();
+        async move { asked.await.is_ok() }
+    })
+    .await;
+    for said in ["one", "two"] {
+        let image = json!({"kind": "image", "url": "https://a.example/p.png", "content": "iVBORw0KGgpieXRlcw=="});
+        let body = json!({"user": "alice", "text": said, "attachments": [image], "wait_s": 60});
+        let answer = http.post(format!("{url}/v1/chat")).bearer_auth(key).json(&body).send().await;
+        let answer: Value = answer.expect("an answer").json().await.expect("JSON");
+        assert!(answer["answer"].as_str().is_some_and(|answer| answer.contains(said)), "{answer}");
+    }
+    workers.tend(&stage.rig);
+    let turns = stage.turns();
+    let line = "[Webhook image document: mime=image/png size=13b";
+    let one = format!("one\n{line}]\n[Image Attachment: https://a.example/p.png]");
+    assert!(turns[0].text.ends_with(&one) && turns[0].images.len() == 1, "{:?}", turns[0]);
+    let two = format!("two\n{line}; not passed on: the agent's model did not take it]");
+    assert!(turns[1].text.ends_with(&two) && turns[1].images.is_empty(), "{:?}", turns[1]);
 }

@@ -100,6 +100,9 @@ table! {
     /// From a plugin's report to the commit.
     INGEST: ShortSeconds "broca_ingest_duration_seconds" ["plugin", "platform"] by Plugin;
 
+    /// Files that came with messages: kept (an image that the agent sees), not_kept (one that it does not, with the reason in the message), described (all else).
+    FILES: Counter "broca_files_total" ["plugin", "platform", "outcome"] by Plugin;
+
     /// Wakes that a worker took: held, busy, parked, idle, unknown, superseded, failed.
     WAKES: Counter "broca_wakes_total" ["outcome"] by Worker;
     /// Turns that were begun, or taken up from a predecessor.

@@ -125,11 +125,12 @@ impl Ingestor {
             point(CrashPoint::FileKept);
         }
         let said = command.as_ref().map(|_| message.incoming.clone());
-        let (text, trace) = (message.incoming.text.clone(), message.trace);
+        let (text, trace, files) = (message.incoming.text.clone(), message.trace, message.files.clone());
         let (person, chat) = (message.incoming.sender.platform_user_id.clone(), message.incoming.chat_id.clone());
         match self.store.ingest(message).await.map_err(unavailable)? {
             Accepted::New { message, conversation, outbox, at } => {
                 point(CrashPoint::Ingested);
+                files.iter().for_each(|file| meter::came_with(instance, platform, file));
                 spans::accepted(trace, platform_trace, (instance, message), started);
                 self.events.accepted(instance, || events::accepted(message, conversation, person, chat));
                 self.relay.publish_soon(Owed {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use broca_core::{
-    Answer, Instance, ResponseKind, TurnOutcome, Usage,
+    Answer, Instance, KeptFile, ResponseKind, TurnOutcome, Usage,
     breaker::BreakerState,
     metric::{self, Metric},
 };
@@ -35,6 +35,9 @@ pub(crate) fn plugin_begins(instance: &Instance, platform: &str, slots: usize) {
     for outcome in REPORTS {
         report(instance, platform, outcome, 0);
     }
+    for outcome in ["kept", "not_kept", "described"] {
+        file_is(instance, platform, outcome, 0);
+    }
     for outcome in ["delivered", "retry", "dead", "unknown", "handed_back", "lease_lost"] {
         delivery(instance, platform, (outcome, ""), 0);
     }
@@ -42,6 +45,21 @@ pub(crate) fn plugin_begins(instance: &Instance, platform: &str, slots: usize) {
         drop(histogram!(each.name, "plugin" => instance.to_string(), "platform" => platform.to_owned()));
     }
     both_begin(slots);
+}
+
+/// A file that came with an accepted message.
+pub(crate) fn came_with(instance: &Instance, platform: &str, file: &KeptFile) {
+    let outcome = match (&file.object, &file.refused) {
+        (Some(_), _) => "kept",
+        (None, Some(_)) => "not_kept",
+        (None, None) => "described",
+    };
+    file_is(instance, platform, outcome, 1);
+}
+
+fn file_is(instance: &Instance, platform: &str, outcome: &'static str, by: u64) {
+    let (plugin, platform) = (instance.to_string(), platform.to_owned());
+    counter!(metric::FILES.name, "plugin" => plugin, "platform" => platform, "outcome" => outcome).increment(by);
 }
 
 pub(crate) fn worker_begins(agents: &Agents, slots: usize) {

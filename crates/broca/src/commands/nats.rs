@@ -96,7 +96,8 @@ fn options_for(app: &App, instances: Vec<Instance>) -> ApplyOptions {
     let lease = Duration::from_millis(settings.worker.lease_ttl_ms.max(settings.delivery.lease_ttl_ms));
     let with_files: Vec<Instance> = instances.iter().filter(|instance| app.keeps_files(instance)).cloned().collect();
     let mut limits = limits(&settings.retention.streams);
-    limits.extend(with_files.iter().map(|instance| files_limits(instance, &app.attachments(instance))));
+    let of_files = |instance| files_limits(instance, &app.attachments(instance), settings.retention.messages_days);
+    limits.extend(with_files.iter().map(of_files));
     ApplyOptions {
         instances,
         with_files,
@@ -120,10 +121,12 @@ fn limits(streams: &StreamSettings) -> Vec<StreamLimits> {
     ]
 }
 
-fn files_limits(instance: &Instance, policy: &AttachmentPolicy) -> StreamLimits {
+/// A file does not outlive its message, of which `messages_days` are kept (0: for ever).
+fn files_limits(instance: &Instance, policy: &AttachmentPolicy, messages_days: u64) -> StreamLimits {
+    let days = if messages_days > 0 { policy.keep_days.min(messages_days) } else { policy.keep_days };
     StreamLimits {
         stream: subject::files_stream(instance),
-        max_age: Some(Duration::from_secs(policy.keep_days * 86_400)),
+        max_age: Some(Duration::from_secs(days * 86_400)),
         max_bytes: Some(policy.bucket_mb << 20),
     }
 }

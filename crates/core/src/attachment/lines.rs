@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{KeptFile, Kind, plain};
+use super::{KeptFile, Kind, MAX_REASON_CHARS, plain};
 use crate::format::platform_label;
 
 impl Kind {
@@ -20,8 +20,6 @@ impl Kind {
         }
     }
 }
-
-const MAX_REASON_CHARS: usize = 200;
 
 impl KeptFile {
     /// The line that tells of it. Those of images are the original's.

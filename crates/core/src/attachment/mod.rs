@@ -141,6 +141,7 @@ pub struct KeptFile {
 /// So many files of one message are on record; the rest is counted.
 pub const MAX_FILES: usize = 16;
 const MAX_LABEL_CHARS: usize = 100;
+const MAX_REASON_CHARS: usize = 200;
 const MAX_URL_BYTES: usize = 2_048;
 
 impl Attachment {

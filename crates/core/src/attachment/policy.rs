@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Attachment;
+use super::{Attachment, MAX_REASON_CHARS, plain};
 
 /// What of a message's files is kept, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -64,7 +64,7 @@ impl AttachmentPolicy {
     /// Why it is not kept, in words for the agent and for people.
     pub fn judge(&self, file: &Attachment) -> Result<&'static str, String> {
         if let Some(trouble) = &file.trouble {
-            return Err(trouble.clone());
+            return Err(plain(trouble, MAX_REASON_CHARS));
         }
         self.admits(file)?;
         let Some(content) = &file.content else { return Err("it came without its content".to_owned()) };
@@ -119,8 +119,8 @@ mod tests {
         assert_eq!(small.judge(&image(PNG)).unwrap_err(), why);
         let claimed = Attachment { size: Some(18), ..Attachment::default() };
         assert_eq!(small.admits(&claimed).unwrap_err(), why);
-        let lost = Attachment { trouble: Some("the platform is away".into()), ..Attachment::default() };
-        assert_eq!(policy.judge(&lost).unwrap_err(), "the platform is away");
+        let lost = Attachment { trouble: Some("the platform\0 is [away]\n".into()), ..Attachment::default() };
+        assert_eq!(policy.judge(&lost).unwrap_err(), "the platform is away", "and no database refuses it");
         assert!(policy.judge(&Attachment::default()).is_err());
     }
 }

@@ -21,6 +21,8 @@ use super::{
     wire::{Message, Run, added, awaiting_approval, said},
 };
 
+/// An approval that is open is among the last messages: nothing else is taken behind it.
+const LATEST: usize = 20;
 /// An agent may ask again after a denial; this often it is denied within one turn.
 const MAX_DENIALS: usize = 8;
 
@@ -57,7 +59,7 @@ impl Turn<'_> {
 
     /// Denies what an earlier turn left open. This turn did not happen; it comes again in a moment.
     pub(super) async fn deny_earlier(&self) -> TurnOutcome {
-        let calls = match self.conversation_page(None).await {
+        let calls = match self.conversation_page(None, LATEST).await {
             Ok(newest_first) => awaiting_approval(&newest_first),
             Err(_) => Vec::new(),
         };

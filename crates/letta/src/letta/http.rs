@@ -21,8 +21,6 @@ use super::{
     wire::StreamEvent,
 };
 
-/// Listings carry images inline, so they can be long; beyond this something is wrong.
-const MAX_BODY_BYTES: usize = 64 << 20;
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
 const MAX_EVENT_BYTES: usize = 8 << 20;
 
@@ -36,6 +34,8 @@ pub(super) enum CallError {
     Refused(Refusal),
     /// The server's answer is not what its protocol promises.
     Garbled(String),
+    /// It is longer than anything that is read.
+    TooLong,
 }
 
 impl CallError {
@@ -44,7 +44,7 @@ impl CallError {
         match self {
             Self::NotSent(_) | Self::Lost(_) => true,
             Self::Refused(refusal) => refusal.is_passing(),
-            Self::Garbled(_) => false,
+            Self::Garbled(_) | Self::TooLong => false,
         }
     }
 }
@@ -56,6 +56,7 @@ pub(super) struct Http {
     client: Client,
     base: Url,
     request_timeout: Duration,
+    max_answer_bytes: usize,
 }
 
 impl Http {
@@ -88,7 +89,7 @@ impl Http {
             builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(LettaError::Client)?;
-        Ok(Self { client, base, request_timeout: options.request_timeout })
+        Ok(Self { client, base, request_timeout: options.request_timeout, max_answer_bytes: options.max_answer_bytes })
     }
 
     /// The server's address, as every way to write it comes to the same.
@@ -144,7 +145,7 @@ impl Http {
     async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Call<T> {
         let read = async {
             let response = self.accepted(request).await?;
-            let body = read_body(response, MAX_BODY_BYTES).await?;
+            let body = read_body(response, self.max_answer_bytes).await?;
             serde_json::from_slice(&body).map_err(|error| {
                 // Serde quotes what it found; where it found it is enough.
                 CallError::Garbled(format!("unexpected JSON at line {} column {}", error.line(), error.column()))
@@ -185,7 +186,7 @@ async fn read_body(mut response: Response, limit: usize) -> Call<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > limit {
-            return Err(CallError::Garbled(format!("an answer longer than {limit} bytes")));
+            return Err(CallError::TooLong);
         }
         body.extend_from_slice(&chunk);
     }

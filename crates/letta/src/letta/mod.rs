@@ -188,6 +188,10 @@ fn unreachable(error: &CallError) -> Failure {
             FailureClass::Protocol,
             format!("the endpoint does not answer like Letta ({why}); check the address"),
         ),
+        CallError::TooLong => Failure::new(
+            FailureClass::Protocol,
+            "the endpoint's answer is longer than anything that Letta says; check the address".to_owned(),
+        ),
         CallError::Refused(refusal) => refusal.failure("answer"),
     }
 }

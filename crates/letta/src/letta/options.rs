@@ -31,6 +31,8 @@ pub struct LettaOptions {
     pub stuck_after: Duration,
     /// How long, after the turn's deadline, its end is still looked for.
     pub settle_timeout: Duration,
+    /// Of one answer that is no stream. Listings carry images with their bytes, and are read in shorter pages then.
+    pub max_answer_bytes: usize,
 }
 
 impl LettaOptions {
@@ -47,6 +49,7 @@ impl LettaOptions {
             idempotency_window: Duration::from_secs(9_000),
             stuck_after: Duration::from_secs(300),
             settle_timeout: Duration::from_secs(30),
+            max_answer_bytes: 64 << 20,
         }
     }
 }

@@ -9,7 +9,7 @@ use broca_core::{
 use tokio::time::Instant;
 
 use super::{
-    http::{Call, CallError},
+    http::Call,
     pause::Pause,
     search::Found,
     turn::{Turn, untold},
@@ -93,7 +93,7 @@ impl Turn<'_> {
         match self.search().await {
             Ok(Found::Run(run)) => Some(run),
             Ok(Found::Orphan | Found::Running | Found::Absent) => None,
-            Err(CallError::NotSent(_) | CallError::Lost(_) | CallError::Refused(_) | CallError::Garbled(_)) => None,
+            Err(_) => None,
         }
     }
 }

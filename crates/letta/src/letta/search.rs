@@ -32,16 +32,23 @@ impl Turn<'_> {
         // In this order: a run that ends between the two questions is then in the answer to the second.
         let running = self.something_runs().await?;
         let since = self.sent_at() - CLOCK_MARGIN;
-        let mut cursor: Option<String> = None;
+        let (mut cursor, mut limit): (Option<String>, usize) = (None, PAGE);
         for _ in 0..MAX_PAGES {
-            let page = self.conversation_page(cursor.as_deref()).await?;
+            let page = match self.conversation_page(cursor.as_deref(), limit).await {
+                // Images stand in the listing with their bytes.
+                Err(CallError::TooLong) if limit > 1 => {
+                    limit = (limit / 10).max(1);
+                    continue;
+                }
+                page => page?,
+            };
             if let Some(message) = page.iter().find(|message| self.is_ours(message)) {
                 return Ok(message.run_id.clone().map_or(Found::Orphan, Found::Run));
             }
             let passed = page.iter().filter_map(Message::date).any(|date| date < since);
             cursor = page.iter().rev().find_map(|message| message.id.clone());
             // A page may hold more items than asked for, never fewer unless it is the last.
-            if passed || page.len() < PAGE || cursor.is_none() {
+            if passed || page.len() < limit || cursor.is_none() {
                 return Ok(if running { Found::Running } else { Found::Absent });
             }
         }
@@ -66,9 +73,9 @@ impl Turn<'_> {
         Ok(runs.iter().any(|run| run.created_at().is_none_or(|created| created >= since)))
     }
 
-    /// The conversation's messages, newest first, older than `cursor`.
-    pub(super) async fn conversation_page(&self, cursor: Option<&str>) -> Call<Vec<Message>> {
-        let limit = PAGE.to_string();
+    /// So many of the conversation's messages, newest first, older than `cursor`.
+    pub(super) async fn conversation_page(&self, cursor: Option<&str>, limit: usize) -> Call<Vec<Message>> {
+        let limit = limit.to_string();
         let mut query = vec![("order", "desc"), ("limit", limit.as_str())];
         query.extend(cursor.map(|id| ("after", id)));
         let path = ["conversations", self.request.conversation.as_str(), "messages"];

@@ -183,7 +183,7 @@ impl<'a> Turn<'a> {
                 Step::End(TurnOutcome::Retry { after: None, failure })
             }
             Err(CallError::NotSent(_) | CallError::Lost(_)) => Step::Wait(Fate::Open, Duration::ZERO),
-            Err(CallError::Garbled(_)) => Step::Wait(Fate::Look, Duration::ZERO),
+            Err(CallError::Garbled(_) | CallError::TooLong) => Step::Wait(Fate::Look, Duration::ZERO),
         }
     }
 
@@ -393,6 +393,9 @@ pub(super) fn untold(error: &CallError) -> Failure {
         CallError::Refused(refusal) => refusal.failure("tell how the turn ended"),
         CallError::Garbled(why) => {
             Failure::new(FailureClass::Protocol, format!("Letta's answer about the turn cannot be read ({why}); {ASK}"))
+        }
+        CallError::TooLong => {
+            Failure::new(FailureClass::Protocol, format!("Letta's answer about the turn is too long to be read; {ASK}"))
         }
     }
 }

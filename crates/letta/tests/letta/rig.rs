@@ -95,7 +95,8 @@ pub(crate) fn request(conversation: &str, text: &str) -> TurnRequest {
 
 /// The same with a picture behind the text.
 pub(crate) fn with_image(request: TurnRequest) -> TurnRequest {
-    let image = Image { at: request.text.len(), media_type: "image/png".to_owned(), data: "aGVsbG8=".to_owned() };
+    let data = "aGVs".repeat(4_000);
+    let image = Image { at: request.text.len(), media_type: "image/png".to_owned(), data };
     TurnRequest { images: Arc::new([image]), ..request }
 }
 

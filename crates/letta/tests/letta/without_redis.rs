@@ -5,7 +5,7 @@ use std::time::Duration;
 use broca_letta::Agent;
 use broca_rehearsal::letta::{Behaviour, LettaScript};
 
-use crate::rig::{Notes, Rig, client, cut_off, open, parts, script};
+use crate::rig::{Notes, Rig, client, cut_off, open, parts, script, with_image};
 
 const SAID: [&str; 1] = ["You said: hello"];
 
@@ -69,4 +69,20 @@ async fn a_successor_finds_the_turn_and_never_says_it_twice() {
         assert_eq!(parts(successor.recover(open(request, None, 0), &Notes::default()).await), SAID);
         assert_eq!(rig.server.turns().len(), 2);
     }
+}
+
+/// Listings carry the images of a conversation, and may be longer than anything that is read at once.
+#[tokio::test]
+async fn a_turn_is_found_among_pictures() {
+    let rig = rig().await;
+    let mut options = crate::rig::options(&rig.server.url());
+    options.max_answer_bytes = 40_000;
+    let agent = broca_letta::LettaAgent::new(options).unwrap();
+    for _ in 0..4 {
+        let earlier = agent.run_turn(with_image(rig.request("hello")), &Notes::default()).await;
+        assert_eq!(parts(earlier), SAID);
+    }
+    rig.server.push(Behaviour::DropBeforeBytes);
+    assert_eq!(parts(agent.run_turn(with_image(rig.request("hello")), &Notes::default()).await), SAID);
+    assert_eq!(rig.server.turns().len(), 5, "it was found, and not said again");
 }

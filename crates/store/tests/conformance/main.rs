@@ -14,6 +14,7 @@ mod dead_letters;
 mod delivery;
 mod duties;
 mod export;
+mod files;
 mod finish;
 mod forget;
 mod holds;
