@@ -39,7 +39,7 @@ async fn on_duty(database: Database) {
     let order: Vec<_> =
         ["accepted", "claimed", "turn_started", "turn_answered", "delivery_begun", "delivered"].map(place).to_vec();
     assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{kinds}");
-    screen.press(&browser.run("return all('a.id').at(-1)?.innerText ?? ''").await.as_str().unwrap_or_default()).await;
+    browser.run("one('.facts a').click();").await;
     screen.shows("What was said").await;
     browser.until("one('h1').innerText === 'Conversation' && one('.talk')?.innerText.includes('delivered')").await;
     assert_ne!(browser.run("return document.title").await, "owned");
@@ -99,9 +99,10 @@ async fn hold(scene: &Scene, screen: &Screen) {
     screen.press("New hold…").await;
     browser.run("put('dialog [name=subject]', 'nobody'); put('dialog [name=reason]', 'a deploy');").await;
     screen.press("Hold").await;
-    screen.shows("the settings have no instance 'nobody'").await;
+    screen.shows("settings have no instance 'nobody'").await;
     screen.press("Close").await;
-    screen.press("New hold…").await;
+    // What was typed is there again.
+    browser.until("one('dialog [name=subject]')?.value === 'nobody'").await;
     browser.run("put('dialog [name=subject]', 'demo'); put('dialog [name=reason]', 'a deploy');").await;
     screen.press("Hold").await;
     browser.until("named('Release…')").await;

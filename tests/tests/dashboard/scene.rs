@@ -108,7 +108,9 @@ impl Screen {
 
     /// Goes to a page, and waits until it shows what it is about.
     pub(crate) async fn go(&self, path: &str, title: &str) {
-        self.browser.run(&format!("location.hash = '#/{path}';")).await;
+        // Two pages may have one title.
+        let leave = format!("if (location.hash !== '#/{path}') {{ one('h1')?.remove(); location.hash = '#/{path}'; }}");
+        self.browser.run(&leave).await;
         self.browser.until(&format!("one('h1')?.innerText === {} && !one('.loading')", Value::from(title))).await;
     }
 

@@ -9,15 +9,16 @@ const NAMES = Object.fromEntries(KINDS);
 const TIMES = [["", "until it is released"], ["10m", "10 minutes"], ["1h", "1 hour"], ["8h", "8 hours"], ["1d", "1 day"]];
 
 /** Asks for what is to be kept back, and puts it on hold. Gives the hold, or nothing. */
-export async function newHold({ kind, subject } = {}) {
+export async function newHold({ kind, subject, reason, life } = {}) {
   const words = await asked("New hold", "Messages are still accepted; they wait until the hold ends.", [h("div", { cls: "two" },
     field("What", h("select", { name: "kind" }, options(KINDS, kind))),
     field("Which", h("input", { name: "subject", required: true, value: subject ?? "", placeholder: "name or id", autocomplete: "off" })),
-    field("Why; everybody who looks sees it", h("input", { name: "reason", required: true, maxlength: 200 }), { wide: true }),
-    field("For", h("select", { name: "life" }, options(TIMES)), { wide: true }))], { word: "Hold" });
+    field("Why; everybody who looks sees it", h("input", { name: "reason", required: true, maxlength: 200, value: reason ?? "" }), { wide: true }),
+    field("For", h("select", { name: "life" }, options(TIMES, life)), { wide: true }))], { word: "Hold" });
   if (!words) return null;
   const request = { on: { [words.kind]: words.subject }, reason: words.reason, ...(words.life ? { for: words.life } : {}) };
-  return carryOut("hold.add", request, { title: "New hold", then: "On hold" });
+  // What was refused is mended, not typed again.
+  return (await carryOut("hold.add", request, { title: "New hold", then: "On hold" })) ?? newHold(words);
 }
 
 async function release(hold, again) {
