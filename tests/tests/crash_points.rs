@@ -12,8 +12,14 @@ const EACH: usize = 4;
 
 async fn every_crash_point(database: Database) {
     // `holds.rs` stops a process where only a hold leads to, `bursts.rs` where only a stop does, `user_memory.rs` where only
-    // people's blocks do.
-    let elsewhere = [CrashPoint::BlockAttached, CrashPoint::HoldStep, CrashPoint::StopAsked, CrashPoint::Stopped];
+    // people's blocks do, `chat_commands.rs` where only a command does.
+    let elsewhere = [
+        CrashPoint::BlockAttached,
+        CrashPoint::CommandStored,
+        CrashPoint::HoldStep,
+        CrashPoint::StopAsked,
+        CrashPoint::Stopped,
+    ];
     for point in CrashPoint::ALL.iter().filter(|point| !elsewhere.contains(point)) {
         let mut options = RigOptions::new(database);
         options.letta.min_ms = 20;
