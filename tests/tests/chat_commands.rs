@@ -135,6 +135,28 @@ async fn people_link_their_accounts_on_postgres() {
     people_link_their_accounts(Database::Postgres).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_obeyed_once_though_its_process_dies_before() {
+    let rig = Rig::start(RigOptions::new(Database::Sqlite)).await;
+    let marker = rig.folder().join("crashed");
+    let once = marker.to_str().expect("a plain path");
+    let mut plugin = Crew::plugin(&rig, &[("BROCA_CRASH_AT", "command-stored"), ("BROCA_CRASH_ONCE", once)]);
+    let _workers = Crew::workers(&rig, 1, &[]);
+    let store = rig.store().await;
+    rig.platform.say("ann", "/link");
+    let told = || rig.platform.log().into_iter().filter(|sent| sent.user == "ann").map(|sent| sent.text);
+    eventually("she is told a code", PATIENCE, || {
+        plugin.tend(&rig);
+        let (there, store) = (told().next().is_some(), store.clone());
+        async move { there && all_over(&store).await }
+    })
+    .await;
+    assert!(marker.exists() && plugin.replaced == 1, "it died before it obeyed");
+    let told: Vec<String> = told().collect();
+    assert!(told.len() == 1 && told[0].contains("/link "), "{told:?}");
+    assert_eq!(rig.is_sound(), Ok(()));
+}
+
 /// A code from a terminal, used on a web page.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_platforms_take_commands_too() {

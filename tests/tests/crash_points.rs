@@ -12,10 +12,11 @@ const EACH: usize = 4;
 
 async fn every_crash_point(database: Database) {
     // `holds.rs` stops a process where only a hold leads to, `bursts.rs` where only a stop does, `files.rs` where only a
-    // picture does, `user_memory.rs` where only people's blocks do.
+    // picture does, `user_memory.rs` where only people's blocks do, `chat_commands.rs` where only a command does.
     let elsewhere = [
         CrashPoint::FileKept,
         CrashPoint::BlockAttached,
+        CrashPoint::CommandStored,
         CrashPoint::HoldStep,
         CrashPoint::StopAsked,
         CrashPoint::Stopped,

@@ -23,6 +23,8 @@ points!(
     FileKept = "file-kept",
     /// The message is committed; its wake is not published.
     Ingested = "ingested",
+    /// A command is committed; it is not obeyed. Only a command leads here.
+    CommandStored = "command-stored",
     /// A wake or answer is published; the outbox does not know it.
     Published = "published",
     /// A worker holds the conversation; no turn is recorded.

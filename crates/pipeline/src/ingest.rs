@@ -154,6 +154,7 @@ impl Ingestor {
                 Ok(Ingested::Duplicate(message))
             }
             Accepted::Suppressed { message, suppression: Suppression { reason: Reason::Command, .. }, .. } => {
+                point(CrashPoint::CommandStored);
                 if let Some((command, said)) = command.zip(said) {
                     self.obey((instance, platform), message, (command, said)).await?;
                 }
