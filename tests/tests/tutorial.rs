@@ -1,6 +1,6 @@
 //! The tutorial of `plugins/README.md` is run as it stands: its commands, its changes to files, its files.
 
-use std::{net::TcpListener, os::unix::process::CommandExt, process::Command};
+use std::{fs::File, net::TcpListener, os::unix::process::CommandExt, process::Command};
 
 use broca_tests::Home;
 use nix::{
@@ -62,22 +62,24 @@ fn the_tutorial_does_what_it_says() {
             None => command.env_remove(name),
         };
     }
-    let child = command
+    // Files, because what it left in the background would hold a pipe open.
+    let file = |name: &str| File::create(home.path().join(name)).expect("a file is made");
+    let read = |name: &str| std::fs::read_to_string(home.path().join(name)).expect("it was made");
+    let mut child = command
         .args(["-c", &script(&blocks, port)])
         .current_dir(home.path())
         .env("PATH", format!("{}:{path}", folder.display()))
         .process_group(0)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
+        .stdout(file("said"))
+        .stderr(file("log"))
         .spawn()
         .expect("bash runs");
     let group = Pid::from_raw(i32::try_from(child.id()).expect("a pid is small"));
-    let output = child.wait_with_output().expect("it ends");
+    let status = child.wait().expect("it ends");
     // What it left in the background, where it broke off; else there is nobody.
     killpg(group, Signal::SIGKILL).unwrap_or_default();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}\n{log}");
+    let said = read("said");
+    assert!(status.success(), "{said}\n{}", read("log"));
     let said = shape(&said);
     for (_, text) in blocks.iter().filter(|(language, _)| *language == "text") {
         assert!(said.contains(&shape(text)), "{text} is not among {said}");

@@ -51,6 +51,11 @@ impl CallError {
         }
     }
 
+    /// The same call may go well later.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::NotReached(_) | Self::CutOff(_)) || matches!(self.status(), Some(429 | 500..=599))
+    }
+
     /// The bridge may have done what it was asked for.
     pub(super) fn may_be_done(&self) -> bool {
         matches!(self, Self::CutOff(_) | Self::Unreadable) || self.status() == Some(504)

@@ -41,6 +41,11 @@ pub(super) async fn deliver(
                     parts.sent(id.clone(), piece.len()).await?;
                 }
             }
+            // Nothing was sent in this attempt, and the next one looks first, too.
+            Found::NotNow(error) => {
+                let reason = format!("what it has of an earlier attempt cannot be asked: {error}");
+                return Err(retry(error.retry_after(), FailureClass::Unavailable, &reason));
+            }
             Found::PerhapsAll | Found::CannotAsk => {
                 return Err(unknown("an earlier attempt may have reached the bridge"));
             }
@@ -75,7 +80,7 @@ pub(super) async fn settle(bridge: &Bridge, response: &Response, profile: &Profi
             }));
             Settlement::Partly(known)
         }
-        Found::PerhapsAll | Found::CannotAsk => Settlement::CannotTell,
+        Found::PerhapsAll | Found::NotNow(_) | Found::CannotAsk => Settlement::CannotTell,
     }
 }
 
@@ -152,6 +157,8 @@ enum Found {
     Pieces(Vec<String>),
     /// It has such a text, and does not say for which message.
     PerhapsAll,
+    /// It is away, or busy.
+    NotNow(CallError),
     CannotAsk,
 }
 
@@ -160,6 +167,7 @@ async fn look(bridge: &Bridge, session: &str, response: &Response, pieces: &[&st
         Ok(responses) => found(&responses, response, pieces),
         // It has no such session, so it has nothing in it.
         Err(error) if is_session_gone(&error) => Found::Pieces(Vec::new()),
+        Err(error) if error.may_pass() => Found::NotNow(error),
         Err(_) => Found::CannotAsk,
     }
 }

@@ -60,6 +60,9 @@ async fn an_answer_whose_reply_was_lost_is_looked_for() {
     let failed = scene.deliver(&response, &profile).await.unwrap_err();
     assert!(matches!(failed, DeliveryError::Retry { after: Some(_), .. }), "{failed:?}");
     response.attempt = 2;
+    scene.bridge.fails("responses", Fault::Status(503));
+    let later = scene.deliver(&response, &profile).await.unwrap_err();
+    assert!(matches!(&later, DeliveryError::Retry { failure, .. } if failure.class == FailureClass::Unavailable));
     assert_eq!(scene.deliver(&response, &profile).await.unwrap().platform_message_ids, ["1"]);
     assert_eq!(scene.bridge.answers().len(), 1, "it was there");
     assert!(matches!(scene.plugin.settle(&response, &profile, MessageId::new()).await, Settlement::Delivered(_)));

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::conformance::{
     life::{Life, PATIENCE},
-    platform::Platform,
+    platform::{Platform, Sent},
     scene::Scene,
     verdict::{Checked, holds, not_checked},
 };
@@ -83,6 +83,9 @@ async fn failed(bench: &Bench<'_>, fault: Fault) -> Checked {
     scene.platform.fails(fault).await?;
     let order = Order::to("alice", "through thick and thin");
     let end = order.deliver(&mut life).await?;
+    if matches!(end, End::Delivered { .. }) {
+        scene.platform.wait_for_sent(PATIENCE, |sent| !sent.is_empty()).await;
+    }
     let has = scene.platform.sent().len();
     let fits = match &end {
         // It may have tried again by itself, where it knows that nothing was done.
@@ -137,8 +140,10 @@ fn bare(text: &str) -> String {
     text.chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
-fn all_sent(platform: &Platform) -> String {
-    platform.sent().iter().map(|sent| bare(&sent.text)).collect()
+/// All that arrived, once it is as much as it should be.
+async fn all_sent(platform: &Platform, expected: &str) -> String {
+    let all = |sent: &[Sent]| sent.iter().map(|sent| bare(&sent.text)).collect::<String>();
+    all(&platform.wait_for_sent(PATIENCE, |sent| all(sent).len() >= expected.len()).await)
 }
 
 async fn long(bench: &Bench<'_>) -> Checked {
@@ -158,9 +163,10 @@ async fn whole(bench: &Bench<'_>, limit: Option<usize>, text: &str) -> Checked {
     let (scene, mut life) = begun(bench).await?;
     let end = Order::to("alice", text).deliver(&mut life).await?;
     end.is_delivered()?;
-    let sent = all_sent(&scene.platform);
-    let what = || format!("{} of {} characters arrived", sent.len(), bare(text).len());
-    holds(sent == bare(text), what, "send all of `rest`, each piece once and in order")?;
+    let expected = bare(text);
+    let sent = all_sent(&scene.platform, &expected).await;
+    let what = || format!("{} of {} characters arrived", sent.len(), expected.len());
+    holds(sent == expected, what, "send all of `rest`, each piece once and in order")?;
     let limit = limit.unwrap_or(usize::MAX);
     let longest = scene.platform.sent().iter().map(|sent| sent.text.chars().count()).max().unwrap_or_default();
     let what = || format!("one of its messages has {longest} characters, and its limit is {limit}");
@@ -178,9 +184,10 @@ async fn resumed(bench: &Bench<'_>) -> Checked {
     let part = broca_plugin_exec::protocol::Part { platform_message_id: "m0".into(), text_end };
     let order = Order { parts: vec![part], attempt: 2, ..Order::to("alice", text) };
     order.deliver(&mut life).await?.is_delivered()?;
-    let sent = all_sent(&scene.platform);
+    let expected = bare("and the second half");
+    let sent = all_sent(&scene.platform, &expected).await;
     let what = || format!("of the second half it sent {sent:?}");
-    holds(sent == bare("and the second half"), what, "send `rest`, not `text`: the platform has what is before it")
+    holds(sent == expected, what, "send `rest`, not `text`: the platform has what is before it")
 }
 
 async fn part_lost(bench: &Bench<'_>) -> Checked {
@@ -193,7 +200,7 @@ async fn part_lost(bench: &Bench<'_>) -> Checked {
     if !matches!(first, FromChild::Part { .. }) {
         return Err(not_checked("it sends a long answer in one message", ""));
     }
-    let before = scene.platform.sent().len();
+    let before = scene.platform.wait_for_sent(PATIENCE, |sent| !sent.is_empty()).await.len();
     life.tell(&ToChild::PartLost { id, reason: "another process took the answer over".into() }).await?;
     let after = scene.platform.wait_for_sent(SOON, |sent| sent.len() > before).await.len();
     let what = || format!("it sent {} more", after - before);

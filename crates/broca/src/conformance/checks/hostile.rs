@@ -5,6 +5,7 @@ use super::{
     order::{End, Order},
 };
 use crate::conformance::{
+    life::PATIENCE,
     scene::Scene,
     verdict::{Checked, holds, wrong},
 };
@@ -54,8 +55,11 @@ async fn outgoing(bench: &Bench<'_>) -> Checked {
     for (number, (what, text)) in texts().into_iter().enumerate() {
         let user = format!("u{number}");
         let end = Order::to(&user, &text).deliver(&mut life).await?;
-        let sent: String =
-            scene.platform.sent().into_iter().filter(|sent| sent.user == user).map(|sent| sent.text).collect();
+        if matches!(end, End::Delivered { .. }) {
+            scene.platform.wait_for_sent(PATIENCE, |sent| sent.iter().any(|sent| sent.user == user)).await;
+        }
+        let sent = scene.platform.sent().into_iter().filter(|sent| sent.user == user);
+        let sent: String = sent.map(|sent| sent.text).collect();
         match end {
             End::Dead { .. } => {}
             // A platform with a dialect of its own has it in that.
