@@ -14,7 +14,7 @@ use super::mode;
 use crate::{
     app::App,
     failure::Failure,
-    output::{pairs, table},
+    output::{Tone, paint, pairs, table},
     run_file::RunFile,
 };
 
@@ -79,7 +79,7 @@ fn text(status: &Status) -> String {
                 number(consumer.pending),
                 number(consumer.ack_pending),
                 number(consumer.redelivered),
-                consumer.problem.clone().unwrap_or_default(),
+                paint(Tone::Bad, consumer.problem.as_deref().unwrap_or_default()),
             ]
         }),
     );
