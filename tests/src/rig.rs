@@ -188,6 +188,7 @@ impl Rig {
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("BROCA_")))
             .env("BROCA_CONFIG", &self.config)
+            .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
             .env("BROCA_DATA_DIR", self.folder.path().join("data"))
             .env("BROCA_NATS__URL", self.nats.url())
             .env("BROCA_DATABASE__URL", &self.database_url)

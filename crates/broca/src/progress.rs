@@ -14,6 +14,7 @@ impl Progress {
     /// Nobody knows how long it takes.
     pub(crate) fn of(what: &str) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::default_spinner());
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(TICK);
         Self(bar)

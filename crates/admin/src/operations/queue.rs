@@ -185,10 +185,17 @@ impl Operation for FlushQueue {
         }
         let act = BacklogAct::Skip { reason: String::new(), notice: None };
         let draft = backlog::draft(&deps.store, &request.filter.filter(), act).await?;
-        let would = format!(
-            "end {} messages in {} conversations that nobody has begun, without an answer",
-            draft.messages, draft.conversations
-        );
+        let would = match (draft.messages, draft.conversations) {
+            (1, _) => "end the one message that waits and that nobody has begun, without an answer".to_owned(),
+            (messages, 1) => {
+                format!("end {messages} messages in one conversation that nobody has begun, without an answer")
+            }
+            (messages, conversations) => {
+                format!(
+                    "end {messages} messages in {conversations} conversations that nobody has begun, without an answer"
+                )
+            }
+        };
         Ok(Foreseen { would, count: draft.messages.unsigned_abs(), examples: Vec::new() })
     }
 }

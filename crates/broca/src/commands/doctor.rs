@@ -207,7 +207,9 @@ async fn credentials(subject: String, plugin: &dyn Plugin) -> Finding {
             format!("{fits}, and its credentials could not be tried here: {what}"),
             "run the doctor where the plugin runs, with the same environment",
         ),
-        Err(PluginError::Credentials(what)) => Finding::failed(subject, what, "give it new ones: nobody is answered"),
+        Err(PluginError::Credentials(what)) => {
+            Finding::failed(subject, what, "give it new ones; what hangs on them does not work meanwhile")
+        }
         Err(PluginError::Platform(what)) => {
             Finding::failed(subject, what, "is the platform away, or its address wrong? answers wait meanwhile")
         }

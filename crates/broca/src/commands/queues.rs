@@ -5,7 +5,11 @@ use broca_admin::{
     status::ConsumerLag,
 };
 
-use crate::{app::App, failure::Failure, output::table};
+use crate::{
+    app::App,
+    failure::Failure,
+    output::{Tone, paint, table},
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
@@ -25,7 +29,7 @@ pub(super) fn consumers(consumers: &[ConsumerLag]) -> String {
                 number(consumer.pending),
                 number(consumer.ack_pending),
                 number(consumer.redelivered),
-                consumer.problem.clone().unwrap_or_default(),
+                paint(Tone::Bad, consumer.problem.as_deref().unwrap_or_default()),
             ]
         }),
     )

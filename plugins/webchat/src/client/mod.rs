@@ -49,7 +49,9 @@ impl Client {
         }
         match bridge.sessions(0).await {
             Ok(_) => Ok(Some("the bridge takes the admin's key".to_owned())),
-            Err(error) if error.is_bad_key() => Err(PluginError::Credentials(error.to_string())),
+            Err(error) if error.is_bad_key() => Err(PluginError::Credentials(format!(
+                "client.admin_key: {error}; without it, what a killed process had fetched does not come back"
+            ))),
             Err(error) => Err(PluginError::Platform(error.to_string())),
         }
     }

@@ -1,6 +1,6 @@
 //! A bridge that is away, in a bad mood, or somebody else's.
 
-use broca_plugin::{HostError, PluginError, PluginState};
+use broca_plugin::{HostError, Plugin, PluginError, PluginState};
 use serde_json::json;
 
 use crate::{
@@ -41,6 +41,22 @@ async fn a_wrong_admin_key_costs_the_recovery_alone() {
     scene.bridge.says(SESSION, UID, "hello");
     scene.run();
     scene.until_accepted(1).await;
+}
+
+/// Some bridges take a message out of the inbox by showing it, so the doctor does not look there.
+#[tokio::test]
+async fn only_the_admins_key_is_tried_and_no_message_taken() {
+    let checked = async |more: serde_json::Value| {
+        let scene = Scene::set(more).await;
+        scene.bridge.says(SESSION, UID, "hello");
+        let checked = scene.plugin.check().await;
+        assert!(!scene.bridge.books().messages[0].4, "it is still to be fetched");
+        checked
+    };
+    assert!(matches!(checked(json!({})).await, Ok(Some(_))));
+    assert!(matches!(checked(json!({"admin_key": null})).await, Ok(None)));
+    let wrong = checked(json!({"admin_key": "no such key"})).await;
+    assert!(matches!(&wrong, Err(PluginError::Credentials(why)) if why.contains("client.admin_key")), "{wrong:?}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use broca_core::{Timestamp, breaker::BreakerState};
 use broca_store::{Endpoint, Pace, PacedPlan, ParkedCount, WorkerRow};
 
 use super::age;
-use crate::output::table;
+use crate::output::{Tone, paint, table};
 
 /// A table each of what there is; nothing of what there is not.
 pub(in crate::commands) fn text(pace: &Pace) -> String {
@@ -18,9 +18,9 @@ pub(in crate::commands) fn text(pace: &Pace) -> String {
 fn workers(pace: &Pace) -> Option<String> {
     let row = |worker: &WorkerRow| {
         let state = match (worker.alive, worker.draining) {
-            (false, _) => "gone without a word",
-            (true, true) => "stopping",
-            (true, false) => "works",
+            (false, _) => paint(Tone::Bad, "gone without a word"),
+            (true, true) => paint(Tone::Poor, "stopping"),
+            (true, false) => paint(Tone::Good, "works"),
         };
         [
             worker.id.clone(),
@@ -29,7 +29,7 @@ fn workers(pace: &Pace) -> Option<String> {
             format!("{} of {}", worker.in_use, worker.slots),
             ago(pace, worker.started_at),
             ago(pace, worker.seen_at),
-            state.to_owned(),
+            state,
         ]
     };
     let header = ["worker", "machine (pid)", "version", "conversations", "since", "last sign", "state"];
