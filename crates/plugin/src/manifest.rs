@@ -47,7 +47,7 @@ pub struct Capabilities {
     pub edit: bool,
     /// People may react to a message without writing one.
     pub reactions: bool,
-    /// Files and images travel with messages.
+    /// Files come with messages. Images are kept only for such a plugin: its instances have a bucket for them.
     pub attachments: bool,
     /// A chat has threads or topics; `chat_id` then names the thread.
     pub threads: bool,

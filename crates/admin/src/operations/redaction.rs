@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 /// The keys under which answers and requests have what people and agents wrote, wherever they stand.
-const TEXTS: &[&str] = &["text", "was_text", "answer", "line", "contains", "instructions", "custom_instructions"];
+const TEXTS: &[&str] =
+    &["text", "was_text", "answer", "line", "contains", "instructions", "custom_instructions", "file_name", "file_url"];
 /// The keys of JSON objects that say whatever somebody put there, of a person.
 const OBJECTS: &[&str] = &["preferences", "agent_preferences"];
 /// The keys of secrets.
@@ -70,6 +71,10 @@ mod tests {
             "text": hidden(2), "items": [{"answer": hidden(2), "then": {"line": hidden(1)}, "id": "7"}], "answer": null,
         });
         assert_eq!(value, expected);
+        let mut files = json!({"files": [{"mime": "image/png", "file_name": "me.png", "file_url": "https://a"}]});
+        without_texts(&mut files);
+        let expected = json!({"files": [{"mime": "image/png", "file_name": hidden(6), "file_url": hidden(9)}]});
+        assert_eq!(files, expected);
         let mut secret = json!({"secret": "broca_1", "name": "ci"});
         without_texts(&mut secret);
         assert_eq!(secret["secret"], "broca_1");

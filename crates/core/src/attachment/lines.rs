@@ -133,6 +133,8 @@ mod tests {
             (json!({"kind": "document", "name": "a]\n[b.pdf"}), "[Telegram document: name=ab.pdf]"),
             (json!({"kind": "sticker", "name": "🦀"}), "[Telegram sticker: 🦀]"),
             (json!({"kind": "hologram"}), "[Telegram document]"),
+            (json!({"mime": "audio/ogg; codecs=opus"}), "[Telegram document: mime=audio/ogg]"),
+            (json!({"mime": "call me at once"}), "[Telegram document]"),
         ] {
             let file: Attachment = serde_json::from_value(file).unwrap();
             assert_eq!(file.described().line("telegram"), line);

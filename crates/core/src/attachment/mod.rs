@@ -123,9 +123,10 @@ pub struct KeptFile {
     pub height: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What its sender called it: a text like any other of theirs.
+    #[serde(rename = "file_name", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "file_url", skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// SHA-256 of its bytes, in hex, where they were kept.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,21 +148,27 @@ const MAX_URL_BYTES: usize = 2_048;
 impl Attachment {
     /// What is put on record of it while nothing is kept. Labels are made safe for a line of text.
     pub fn described(&self) -> KeptFile {
-        let label = |text: &Option<String>| {
-            text.as_deref().map(|text| plain(text, MAX_LABEL_CHARS)).filter(|text| !text.is_empty())
-        };
+        let name = self.name.as_deref().map(|name| plain(name, MAX_LABEL_CHARS));
         KeptFile {
             kind: self.kind,
-            mime: label(&self.mime),
+            mime: self.mime.as_deref().and_then(mime),
             size: self.size.or(self.content.as_ref().map(|content| content.len() as u64)),
             width: self.width,
             height: self.height,
             duration_s: self.duration_s,
-            name: label(&self.name),
+            name: name.filter(|name| !name.is_empty()),
             url: self.url.clone().filter(|url| is_address(url)),
             ..KeptFile::default()
         }
     }
+}
+
+/// Without parameters. Some platforms tell what the sender's program says, whatever that is.
+fn mime(label: &str) -> Option<String> {
+    let mime = label.split(';').next().unwrap_or_default().trim();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '+' | '-');
+    let is_mime = mime.len() <= MAX_LABEL_CHARS && mime.matches('/').count() == 1 && mime.chars().all(fits);
+    is_mime.then(|| mime.to_owned())
 }
 
 /// It stands alone on a line, in front of a bracket.
