@@ -56,10 +56,10 @@ pub(crate) async fn compose(
     if !any || route.mode != Mode::Live {
         return Ok(Saying { text: text(&said, route, |message| message.text.clone()), images: Vec::new() });
     }
-    images.with = !were_refused(worker, held, &said).await;
+    images.with = !Box::pin(were_refused(worker, held, &said)).await;
     let mut texts = HashMap::new();
     for message in &said {
-        texts.insert(message.id, images.read(message).await?);
+        texts.insert(message.id, Box::pin(images.read(message)).await?);
     }
     let mut saying = Saying::default();
     for message in said {

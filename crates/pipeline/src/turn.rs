@@ -101,7 +101,7 @@ pub(crate) async fn run(
         () = worker.stopping.cancelled() => Came::ShutDown,
     };
     if let (Came::Outcome(_) | Came::Stopped(_), Some(memory)) = (&ended, pass.named.agent.memory()) {
-        memory::end(&worker.store, memory, turn).await;
+        Box::pin(memory::end(&worker.store, memory, turn)).await;
     }
     match ended {
         Came::Outcome(outcome) => {
@@ -311,7 +311,7 @@ async fn remember(
 ) -> Result<(), TurnOutcome> {
     let Some(memory) = pass.named.agent.memory() else { return Ok(()) };
     let wish = memory::Wish { turn, conversation, messages, said, deadline: pass.named.turn_timeout };
-    memory::begin(&worker.store, memory, &wish).await
+    Box::pin(memory::begin(&worker.store, memory, &wish)).await
 }
 
 /// The agent's conversation: created once, and recorded, with the turn too, before anything is said in it.

@@ -20,8 +20,6 @@ const MOST: i64 = 20_000;
 const OTHER_CLOCKS: Duration = Duration::from_secs(60);
 /// An answer that was written longer ago and is delivered now is left out.
 const LATE_ANSWERS: Duration = Duration::from_secs(600);
-/// A message that was accepted longer ago and fails now is left out.
-const LATE_FAILURES: Duration = Duration::from_secs(24 * 3_600);
 
 /// What came in, went out and failed in a while, through one plugin instance and with one agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -78,20 +76,16 @@ FROM (SELECT finished_at, created_at, instance, conversation_id, kind, state FRO
       WHERE id >= $2 ORDER BY id DESC LIMIT 20000) r
 GROUP BY 1, 2, 3";
 
-/// `class IS NOT NULL` brings the indexes: whatever failed has a class.
 pub(crate) const FAILED: &str = "-- flow: failed
-SELECT f.finished_at / $1 * $1 AS at, f.instance,
+SELECT f.failed_at / $1 * $1 AS at, f.instance,
        (SELECT c.agent FROM conversations c WHERE c.id = f.conversation_id) AS agent, count(*)
-FROM (SELECT finished_at, instance, conversation_id
-      FROM (SELECT finished_at, instance, conversation_id, state FROM messages
-            WHERE class IS NOT NULL AND received_at >= $2 ORDER BY received_at DESC LIMIT 20000) m
-      WHERE m.state = 'failed'
+FROM (SELECT failed_at, instance, conversation_id
+      FROM (SELECT failed_at, instance, conversation_id FROM messages
+            WHERE failed_at >= $2 ORDER BY failed_at DESC LIMIT 20000) m
       UNION ALL
-      SELECT finished_at, instance, conversation_id
-      FROM (SELECT finished_at, instance, conversation_id, state, kind FROM responses
-            WHERE class IS NOT NULL AND created_at >= $2 ORDER BY created_at DESC LIMIT 20000) r
-      WHERE r.kind = 'answer' AND r.state IN ('dead', 'unknown')) f
-WHERE f.finished_at >= $3
+      SELECT failed_at, instance, conversation_id
+      FROM (SELECT failed_at, instance, conversation_id FROM responses
+            WHERE failed_at >= $2 ORDER BY failed_at DESC LIMIT 20000) r) f
 GROUP BY 1, 2, 3";
 
 pub(crate) const IN_TURN: &str = "-- flow: in turn
@@ -150,9 +144,7 @@ async fn read(tx: &mut Tx<'_>, window: Duration, bucket: Duration) -> Result<Flo
         }
     }
 
-    let oldest = since.saturating_sub(micros(LATE_FAILURES));
-    for (at, instance, agent, count) in
-        ask!(tx, fetch_all, (i64, String, Option<String>, i64), FAILED, bucket, oldest, since)?
+    for (at, instance, agent, count) in ask!(tx, fetch_all, (i64, String, Option<String>, i64), FAILED, bucket, since)?
     {
         points.of(at, instance, agent).failed += count;
     }
