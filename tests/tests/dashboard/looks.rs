@@ -33,6 +33,7 @@ async fn is_readable(browser: &Browser, what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_can_be_shown_to_a_friend() {
+    let screen = Screen::start().await;
     let scene = Scene::start(RigOptions::new(Database::Sqlite)).await;
     let answered = scene.said("ann", "Do you have a room for four this afternoon?", MessageState::Completed).await;
     scene.said("ann", "And on Saturday?", MessageState::Completed).await;
@@ -44,7 +45,6 @@ async fn it_can_be_shown_to_a_friend() {
     let record =
         store.message(answered.parse().expect("an id")).await.expect("the store answers").expect("it is there");
     let token = scene.token("ann", &["--access", "admin", "--contents"]);
-    let screen = Screen::start().await;
     let browser = &screen.browser;
     screen.open(&scene.url("/")).await;
     browser.until("one('#token')").await;

@@ -11,11 +11,11 @@ const HOSTILE: &str =
     "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script> \u{202e}hello & <b>bye</b>";
 
 async fn on_duty(database: Database) {
+    let screen = Screen::start().await;
     let scene = Scene::start(RigOptions::new(database)).await;
     let answered = scene.said("ann", HOSTILE, MessageState::Completed).await;
     let failed = scene.said("ben", "please #letta(http=400)", MessageState::Failed).await;
     let token = scene.token("ann", &["--access", "operate", "--contents"]);
-    let screen = Screen::start().await;
     let browser = &screen.browser;
 
     screen.open(&scene.url("/")).await;
@@ -131,6 +131,7 @@ async fn on_duty_on_postgres() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_letters_come_back_a_few_at_a_time() {
     const MANY: usize = 45;
+    let screen = Screen::start().await;
     let scene = Scene::start(RigOptions::new(Database::Sqlite)).await;
     for n in 0..MANY {
         scene.rig.platform.say(&format!("u{n:02}"), &format!("m{n:02} #letta(http=400)"));
@@ -141,7 +142,6 @@ async fn many_letters_come_back_a_few_at_a_time() {
     })
     .await;
     let token = scene.token("ann", &["--access", "operate"]);
-    let screen = Screen::start().await;
     screen.log_in(&scene, &token).await;
     screen.go("letters", "Dead letters").await;
     screen.press("Plan a replay of all…").await;

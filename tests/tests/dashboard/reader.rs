@@ -9,11 +9,11 @@ use crate::scene::{Scene, Screen};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_may_only_look_can_only_look() {
+    let screen = Screen::start().await;
     let scene = Scene::start(RigOptions::new(Database::Sqlite)).await;
     let secret = "sesame opens nothing";
     let id = scene.said("ann", secret, MessageState::Completed).await;
     scene.said("ben", &format!("{secret} #letta(http=400)"), MessageState::Failed).await;
-    let screen = Screen::start().await;
     let browser = &screen.browser;
 
     // On this machine, without any token: the page is there at once, without texts and without buttons.
@@ -45,10 +45,10 @@ async fn whoever_may_only_look_can_only_look() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_keyboard_is_enough() {
+    let screen = Screen::start().await;
     let scene = Scene::start(RigOptions::new(Database::Sqlite)).await;
     let id = scene.said("ann", "hello", MessageState::Completed).await;
     let token = scene.token("ann", &["--access", "operate", "--contents"]);
-    let screen = Screen::start().await;
     let browser = &screen.browser;
     screen.open(&scene.url("/")).await;
     browser.until("document.activeElement?.id === 'token'").await;

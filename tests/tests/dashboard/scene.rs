@@ -87,8 +87,10 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
+    /// To be called before anything else is started: what waits for its turn then takes nothing from the others.
     pub(crate) async fn start() -> Self {
         let one = ONE.lock().await;
+        drop(rustls::crypto::ring::default_provider().install_default());
         Self { browser: Browser::start(PAGE).await, _one: one }
     }
 

@@ -27,7 +27,9 @@ export const conversation = {
   load: ({ id, ask: look }) => look("conversation.show", { id, limit: PAGE }),
   show({ id, body, acts, head, again }) {
     const [about, talk] = [region(), region()];
-    let [older, cursor] = [[], undefined];
+    // What was seen stays: the page of the last ones moves on while one looks.
+    const known = new Map();
+    let cursor;
     body.append(about.place, talk.place);
     if (may("operate")) acts.append(button("Hold…", () => newHold({ kind: "conversation", subject: id }).then((made) => made && again())));
     return (shown) => {
@@ -41,17 +43,18 @@ export const conversation = {
         one.not_before && ["Next attempt", until(one.not_before)], one.parked && ["Parked for", one.parked],
         one.agent_conversation && ["At the agent", h("span", { cls: "mono small" }, one.agent_conversation)], ["Begun", time(one.created_at, at(one.created_at))],
       ]))));
-      const all = [...shown.items, ...older].sort((a, b) => a.received_at - b.received_at);
+      for (const line of shown.items) known.set(line.message_id, line);
+      const all = [...known.values()].sort((a, b) => a.received_at - b.received_at);
       const more = async (event) => {
         event.currentTarget.disabled = true;
         const page = await ask("conversation.show", { id, limit: PAGE, cursor });
-        older = older.concat(page.items);
+        for (const line of page.items) known.set(line.message_id, line);
         cursor = page.next_cursor;
         talk.forget();
         again();
       };
       talk.show([all, cursor], () => card("What was said", all.length ? `${number(all.length)} messages${cursor ? ", the last ones" : ""}` : "", h("div", { cls: "body" },
-        cursor !== null && cursor !== undefined && h("p", { cls: "row" }, button("Earlier ones", more, { kind: "tiny", key: "more" })),
+        cursor !== null && cursor !== undefined && h("p", { cls: "earlier" }, button("Earlier ones", more, { kind: "tiny", key: "more" })),
         all.length ? h("ol", { cls: "talk", "aria-label": "What was said" }, all.map(line)) : empty("Nothing was said"))));
     };
   },
