@@ -1,7 +1,7 @@
 //! Each person has a block in the agent's memory, and nobody's is ever in another's turn: with two workers, which are
 //! killed where it would hurt.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use broca_core::{MessageState, TurnId, UserId};
 use broca_store::{AttachedBlock, TakeBlocks};
@@ -76,6 +76,43 @@ async fn blocks_are_their_peoples_own_on_postgres() {
     for point in ["block-attached", "agent-answered"] {
         blocks_are_their_peoples_own(Database::Postgres, point, "").await;
     }
+}
+
+/// The original's other half: who the person is, at Letta.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_has_an_identity_while_they_are_known() {
+    let rig = Rig::start(RigOptions::new(Database::Sqlite)).await;
+    let identities = ("BROCA_AGENTS__DEFAULT__USER_IDENTITY", "true");
+    let _crews = [Crew::workers(&rig, 2, &[ASKS, identities]), Crew::plugin(&rig, &[])];
+    rig.say(PEOPLE, EACH);
+    let store = rig.store().await;
+    eventually("everything is answered", PATIENCE, || {
+        let (ran, store) = (rig.letta.turns().len(), store.clone());
+        async move { ran == PEOPLE * EACH && all_over(&store).await }
+    })
+    .await;
+    let identities = rig.letta.identities();
+    assert_eq!(identities.len(), PEOPLE, "{identities:?}");
+    for block in rig.letta.blocks() {
+        let key = format!("broca_user_{}", block.trim_start_matches("block-").replace('-', ""));
+        assert!(identities.values().any(|found| *found == key), "{key} in {identities:?}");
+    }
+    let mut senders = BTreeMap::new();
+    for turn in rig.letta.turns() {
+        let sender = turn.sender.expect("every message names its sender");
+        assert!(identities.contains_key(&sender), "{sender} of {identities:?}");
+        let speaker = turn.text.rsplit(' ').next().and_then(|said| said.split('-').next()).expect("a name").to_owned();
+        assert_eq!(*senders.entry(speaker).or_insert_with(|| sender.clone()), sender, "one person is one identity");
+    }
+    assert_eq!(senders.len(), PEOPLE);
+
+    for person in senders.keys() {
+        rig.succeeds(&["users", "forget", &format!("demo/{person}"), "--yes"]);
+    }
+    eventually("nothing is known of them", PATIENCE, || async {
+        rig.letta.identities().is_empty() && rig.letta.blocks().is_empty()
+    })
+    .await;
 }
 
 /// Everybody speaks in one conversation at the agent, so its prompt has to change from turn to turn.

@@ -52,7 +52,9 @@ fn client(name: &str, settings: &AgentSettings) -> Result<Arc<dyn Agent>, Failur
     let api_key = settings.api_key.clone().map(Secret::into_inner);
     let stuck_after = settings.stuck_after();
     let user_block = settings.user_memory.map(|UserMemory::Block| settings.user_memory_label.clone());
-    let options = LettaOptions { api_key, stuck_after, user_block, ..LettaOptions::new(endpoint, agent_id) };
+    let user_identity = settings.user_identity;
+    let options =
+        LettaOptions { api_key, stuck_after, user_block, user_identity, ..LettaOptions::new(endpoint, agent_id) };
     let agent = LettaAgent::new(options);
     let agent = agent.map_err(|error| Failure::new(Code::Usage, format!("agents.{name}: {error}")))?;
     Ok(Arc::new(agent))

@@ -163,7 +163,10 @@ pub trait Memory: Send + Sync {
     /// Has the conversation's next turn see what is attached now.
     async fn recompile(&self, conversation: &str) -> Result<(), Failure>;
 
-    /// One that is gone is deleted.
+    /// The identity of a block's person, made when it is not there; `None` where nobody is to have one.
+    async fn identify(&self, block: &str, name: &str) -> Result<Option<String>, Failure>;
+
+    /// One that is gone is deleted. Its person's identity goes with it.
     async fn delete(&self, block: &str) -> Result<(), Failure>;
 
     /// Why nothing can be attached: a block of the agent's own stands in its place.

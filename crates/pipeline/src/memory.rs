@@ -53,14 +53,15 @@ impl From<StoreError> for Trouble {
     }
 }
 
-/// Has the sender's block attached and seen, before anything is said.
-pub(crate) async fn begin(store: &Store, memory: &dyn Memory, wish: &Wish<'_>) -> Result<(), TurnOutcome> {
+/// Has the sender's block attached and seen, before anything is said. Gives their identity at the agent's server, where
+/// they have one.
+pub(crate) async fn begin(store: &Store, memory: &dyn Memory, wish: &Wish<'_>) -> Result<Option<String>, TurnOutcome> {
     let began = Instant::now();
     loop {
         let trouble = match attach(store, memory, wish).await {
-            Ok(()) => {
+            Ok(identity) => {
                 point(CrashPoint::BlockAttached);
-                return Ok(());
+                return Ok(identity);
             }
             Err(trouble) => trouble,
         };
@@ -78,7 +79,7 @@ pub(crate) async fn begin(store: &Store, memory: &dyn Memory, wish: &Wish<'_>) -
     }
 }
 
-async fn attach(store: &Store, memory: &dyn Memory, wish: &Wish<'_>) -> Result<(), Trouble> {
+async fn attach(store: &Store, memory: &dyn Memory, wish: &Wish<'_>) -> Result<Option<String>, Trouble> {
     let (agent, holder) = (memory.agent(), wish.turn.0);
     let taken = store.take_blocks(TakeBlocks { agent: agent.clone(), holder, ttl: None }).await?;
     let left = taken.ok_or(Trouble::Busy)?;
@@ -101,7 +102,21 @@ async fn attach(store: &Store, memory: &dyn Memory, wish: &Wish<'_>) -> Result<(
     }
     // Also of a conversation in which somebody else spoke last, and of one without a block now.
     memory.recompile(wish.conversation).await?;
-    Ok(())
+    Ok(match (own, sender(wish.messages)) {
+        (Some(block), Some(message)) => identity(memory, &block, message).await,
+        _ => None,
+    })
+}
+
+/// It only tells people apart in Letta's own pages, so a turn does without it.
+async fn identity(memory: &dyn Memory, block: &str, message: &PendingMessage) -> Option<String> {
+    match memory.identify(block, name(message)).await {
+        Ok(identity) => identity,
+        Err(failure) => {
+            tracing::warn!(message_id = %message.id, reason = failure.reason, "its sender has no identity at the agent's server");
+            None
+        }
+    }
 }
 
 /// Attaches a block. A person's whom a worker attached that had been cut off gives way; a block of the agent's own does
@@ -158,10 +173,13 @@ async fn block_of(store: &Store, memory: &dyn Memory, message: &PendingMessage) 
 
 /// As the original writes it.
 fn human(message: &PendingMessage) -> String {
-    let profile = &message.profile;
-    let name = profile.display_name.as_ref().or(profile.username.as_ref()).unwrap_or(&profile.platform_user_id);
-    json!({"type": "human_core", "data": {"name": name, "created_at": rfc3339(message.received_at), "content": ""}})
+    json!({"type": "human_core", "data": {"name": name(message), "created_at": rfc3339(message.received_at), "content": ""}})
         .to_string()
+}
+
+fn name(message: &PendingMessage) -> &str {
+    let profile = &message.profile;
+    profile.display_name.as_ref().or(profile.username.as_ref()).unwrap_or(&profile.platform_user_id)
 }
 
 /// The turn is over at the agent: what it had attached is taken away. What cannot be is left to whoever comes next.

@@ -274,11 +274,13 @@ async fn speak(
         Err(outcome) => return outcome,
     };
     Known::note(&known.conversation, &conversation);
-    if let Err(outcome) = remember(worker, pass, (turn, &conversation), (messages, was_sent)).await {
-        return outcome;
-    }
+    let identity = match remember(worker, pass, (turn, &conversation), (messages, was_sent)).await {
+        Ok(identity) => identity,
+        Err(outcome) => return outcome,
+    };
     let progress = Progress { store: worker.store.clone(), epoch: held.epoch, held, pass, known };
-    let request = request(messages, said, (turn, side.trace), conversation, *turn_timeout);
+    let mut request = request(messages, said, (turn, side.trace), conversation, *turn_timeout);
+    request.sender = identity.or(request.sender);
     let outcome = match open.filter(|_| was_sent) {
         Some(started) => agent.recover(open_turn(request.clone(), started), &progress).await,
         None => agent.run_turn(request.clone(), &progress).await,
@@ -302,14 +304,14 @@ async fn speak(
     }
 }
 
-/// Has the agent see what it keeps of whoever speaks, where it keeps anything.
+/// Has the agent see what it keeps of whoever speaks, where it keeps anything. Gives their identity there.
 async fn remember(
     worker: &Worker,
     pass: &Pass<'_>,
     (turn, conversation): (TurnId, &str),
     (messages, said): (&[PendingMessage], bool),
-) -> Result<(), TurnOutcome> {
-    let Some(memory) = pass.named.agent.memory() else { return Ok(()) };
+) -> Result<Option<String>, TurnOutcome> {
+    let Some(memory) = pass.named.agent.memory() else { return Ok(None) };
     let wish = memory::Wish { turn, conversation, messages, said, deadline: pass.named.turn_timeout };
     Box::pin(memory::begin(&worker.store, memory, &wish)).await
 }

@@ -55,6 +55,10 @@ fn ranges(problems: &mut Problems<'_>) {
             let what = "needs an agent of kind letta, and a user_memory_label that is not empty";
             problems.add(&format!("agents.{name}.user_memory"), what);
         }
+        if agent.user_identity && agent.user_memory.is_none() {
+            problems
+                .add(&format!("agents.{name}.user_identity"), "needs user_memory = \"block\", whose people it is for");
+        }
     }
     for (key, policy) in [("retry", &settings.retry), ("delivery_retry", &settings.delivery_retry)] {
         retry(problems, key, policy);

@@ -192,6 +192,8 @@ pub(crate) struct AgentSettings {
     pub(crate) user_memory: Option<UserMemory>,
     /// The label of their block there.
     pub(crate) user_memory_label: String,
+    /// Whether each person has an identity at Letta as well, which is the sender of their messages there.
+    pub(crate) user_identity: bool,
     /// How long the echo agent takes to answer.
     pub(crate) delay_ms: u64,
 }
@@ -222,6 +224,7 @@ impl Default for AgentSettings {
             breaker_open_max_ms: millis(breaker.open_max),
             user_memory: None,
             user_memory_label: "human".to_owned(),
+            user_identity: false,
             delay_ms: 0,
         }
     }

@@ -6,8 +6,20 @@ use tempfile::tempdir;
 use crate::run::ends;
 
 /// These do not end by themselves, write a line for each message, or write for another program than one that reads JSON.
-const NOT_RUN: &[&str] =
-    &["export", "up", "worker", "plugin run", "plugin exec", "demo", "bench", "api", "mcp", "completions", "man"];
+const NOT_RUN: &[&str] = &[
+    "export",
+    "up",
+    "worker",
+    "plugin run",
+    "plugin exec",
+    "demo",
+    "bench",
+    "api",
+    "mcp",
+    "dashboard",
+    "completions",
+    "man",
+];
 
 /// Every command with what it must be given, as `--describe` has it.
 fn commands() -> Vec<(Vec<String>, Vec<String>)> {

@@ -117,6 +117,10 @@ impl Http {
         self.answer(traced(self.client.post(self.url(path)).query(query).json(body), trace)).await
     }
 
+    pub(super) async fn put<T: DeserializeOwned>(&self, path: &[&str], body: &Value) -> Call<T> {
+        self.answer(self.client.put(self.url(path)).json(body)).await
+    }
+
     /// What a `DELETE` is answered with says nothing but that it was done.
     pub(super) async fn delete(&self, path: &[&str]) -> Call<()> {
         self.accepted(self.client.delete(self.url(path))).await.map(drop)

@@ -32,9 +32,29 @@ impl LettaAgent {
         self.http.get(&["agents", &self.options.agent_id, "core-memory", "blocks"], &[("limit", "1000")], None).await
     }
 
+    /// Also where none is made any more: the person may have had one.
+    async fn forget_identity(&self, block: &str) -> Call<()> {
+        let key = key_of(block);
+        let found = self.http.get::<Vec<Named>>(&["identities", ""], &[("identifier_key", &key)], None).await;
+        let found = match found {
+            // A server without identities.
+            Err(CallError::Refused(refusal)) if refusal.status == 404 => return Ok(()),
+            found => found?,
+        };
+        for identity in found {
+            or_gone(self.http.delete(&["identities", &identity.id]).await)?;
+        }
+        Ok(())
+    }
+
     async fn patch_block(&self, how: &str, block: &str) -> Call<()> {
         self.http.patch(&["agents", &self.options.agent_id, "core-memory", "blocks", how, block]).await
     }
+}
+
+/// The key of an identity: its block's own, so that no row need remember it.
+fn key_of(block: &str) -> String {
+    format!("broca_user_{}", block.trim_start_matches("block-").replace('-', ""))
 }
 
 /// What is not there needs nothing done.
@@ -91,7 +111,18 @@ impl Memory for LettaAgent {
         or_gone(answer.map(drop)).map_err(|error| refusal_or_unreachable(&error, "compile a prompt"))
     }
 
+    async fn identify(&self, block: &str, name: &str) -> Result<Option<String>, Failure> {
+        if !self.options.user_identity {
+            return Ok(None);
+        }
+        let person =
+            json!({"identifier_key": key_of(block), "name": name, "identity_type": "user", "block_ids": [block]});
+        let kept = self.http.put::<Named>(&["identities", ""], &person).await;
+        kept.map(|identity| Some(identity.id)).map_err(|error| refusal_or_unreachable(&error, "keep an identity"))
+    }
+
     async fn delete(&self, block: &str) -> Result<(), Failure> {
+        self.forget_identity(block).await.map_err(|error| refusal_or_unreachable(&error, "delete an identity"))?;
         or_gone(self.http.delete(&["blocks", block]).await)
             .map_err(|error| refusal_or_unreachable(&error, "delete a block"))
     }

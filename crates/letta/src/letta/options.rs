@@ -16,6 +16,8 @@ pub struct LettaOptions {
     pub agent_id: String,
     /// The label of the block that each person has in the agent's memory; `None` where they have none.
     pub user_block: Option<String>,
+    /// Whether each of them has an identity at Letta, too, which the turn's messages name as their sender.
+    pub user_identity: bool,
     /// For the TCP and TLS handshakes of one connection.
     pub connect_timeout: Duration,
     /// For every call that is not a stream, and for the headers of those that are.
@@ -42,6 +44,7 @@ impl LettaOptions {
             api_key: None,
             agent_id: agent_id.into(),
             user_block: None,
+            user_identity: false,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             poll_interval: Duration::from_secs(2),

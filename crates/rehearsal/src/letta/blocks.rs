@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
-    extract::{Path, State as Shelf},
+    extract::{Path, Query, State as Shelf},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -26,6 +26,8 @@ pub(super) struct Block {
 #[derive(Debug, Default)]
 pub(super) struct Shelves {
     blocks: BTreeMap<String, Block>,
+    /// Their keys, by their ids.
+    pub(super) identities: BTreeMap<String, String>,
     pub(super) attached: Vec<(String, String)>,
 }
 
@@ -37,6 +39,8 @@ impl Shelves {
                 self.blocks.remove(&id);
                 self.attached.retain(|(_, block)| *block != id);
             }
+            Change::Identified { id, key } => drop(self.identities.insert(id, key)),
+            Change::Unidentified { id } => drop(self.identities.remove(&id)),
             Change::Attached { agent, id } => {
                 if !self.attached.contains(&(agent.clone(), id.clone())) {
                     self.attached.push((agent, id));
@@ -66,6 +70,8 @@ impl Shelves {
 pub(super) enum Change {
     Made { id: String, label: String, value: String },
     Deleted { id: String },
+    Identified { id: String, key: String },
+    Unidentified { id: String },
     Attached { agent: String, id: String },
     Detached { agent: String, id: String },
 }
@@ -124,6 +130,52 @@ pub(super) async fn detach(Shelf(shared): Server, Path((agent, id)): Path<(Strin
     }
     state.record(Entry::Block(Change::Detached { agent: agent.clone(), id }));
     Json(json!({"id": agent})).into_response()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Upsert {
+    identifier_key: String,
+    name: String,
+    identity_type: String,
+    #[serde(default)]
+    block_ids: Vec<String>,
+}
+
+/// `PUT /v1/identities/`: the same key is the same identity.
+pub(super) async fn identify(Shelf(shared): Server, Json(person): Json<Upsert>) -> Response {
+    let mut state = shared.lock();
+    if let Some(unknown) = person.block_ids.iter().find(|id| !state.shelves.blocks.contains_key(*id)) {
+        return wire::not_found("Block", unknown);
+    }
+    let Upsert { identifier_key: key, name, identity_type, block_ids } = person;
+    let known = state.shelves.identities.iter().find(|(_, other)| **other == key).map(|(id, _)| id.clone());
+    let id = known.unwrap_or_else(|| wire::id("identity"));
+    let identity = json!({"id": id, "identifier_key": key, "name": name, "identity_type": identity_type,
+                          "agent_ids": [], "block_ids": block_ids, "properties": []});
+    state.record(Entry::Block(Change::Identified { id, key }));
+    Json(identity).into_response()
+}
+
+#[derive(Deserialize)]
+pub(super) struct WhichIdentity {
+    identifier_key: String,
+}
+
+/// `GET /v1/identities/?identifier_key=`
+pub(super) async fn identities(Shelf(shared): Server, Query(which): Query<WhichIdentity>) -> Response {
+    let state = shared.lock();
+    let found = state.shelves.identities.iter().filter(|(_, key)| **key == which.identifier_key);
+    Json(found.map(|(id, key)| json!({"id": id, "identifier_key": key})).collect::<Vec<_>>()).into_response()
+}
+
+/// `DELETE /v1/identities/{id}`
+pub(super) async fn delete_identity(Shelf(shared): Server, Path(id): Path<String>) -> Response {
+    let mut state = shared.lock();
+    if !state.shelves.identities.contains_key(&id) {
+        return wire::not_found("Identity", &id);
+    }
+    state.record(Entry::Block(Change::Unidentified { id }));
+    Json(Value::Null).into_response()
 }
 
 /// `POST /v1/conversations/{id}/recompile`

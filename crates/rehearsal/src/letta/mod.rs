@@ -20,6 +20,7 @@ mod talk;
 mod wire;
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -106,6 +107,11 @@ impl ScriptedLetta {
         self.shared.lock().shelves.ids()
     }
 
+    /// The identities, with their keys.
+    pub fn identities(&self) -> BTreeMap<String, String> {
+        self.shared.lock().shelves.identities.clone()
+    }
+
     /// The blocks that are attached to agents.
     pub fn attached(&self) -> Vec<String> {
         self.shared.lock().shelves.attached.iter().map(|(_, block)| block.clone()).collect()
@@ -187,6 +193,8 @@ async fn run(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
         .route("/v1/agents/{id}/core-memory/blocks/attach/{block}", patch(blocks::attach))
         .route("/v1/agents/{id}/core-memory/blocks/detach/{block}", patch(blocks::detach))
         .route("/v1/blocks/", post(blocks::create))
+        .route("/v1/identities/", get(blocks::identities).put(blocks::identify))
+        .route("/v1/identities/{id}", delete(blocks::delete_identity))
         .route("/v1/blocks/{id}", delete(blocks::delete))
         .route("/v1/conversations/", get(rows::conversations).post(rows::create_conversation))
         .route("/v1/conversations/{id}", get(rows::conversation).delete(rows::delete_conversation))

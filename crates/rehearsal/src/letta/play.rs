@@ -107,6 +107,7 @@ fn end(shared: &Shared, turn: &Turn, plot: &Plot) {
             otid: turn.otid.clone(),
             run_id: turn.run.clone(),
             text: turn.text.clone(),
+            sender: turn.sender.clone(),
             images: turn.images.clone(),
             reply: reply.join("\n\n"),
             started_at_us: turn.started_at.micros(),

@@ -37,6 +37,9 @@ pub struct TurnLine {
     pub otid: Option<String>,
     pub run_id: String,
     pub text: String,
+    /// As the message named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<ShownImage>,
     pub reply: String,
