@@ -102,7 +102,7 @@ pub use holds::{Hold, HoldState, HoldSubject, NewHold, Person, PutOn};
 pub use joint::StartJoint;
 pub use journey::JourneyEvent;
 pub use link::{CannotLink, Linked, Unlinked};
-pub use listing::{ConversationFilter, ListedConversation};
+pub use listing::{ConversationFilter, FoundConversations, ListedConversation};
 pub use live::{Applied, LiveChange, NewLiveChange, Outcome, SetMode};
 pub use pairing::{Pairing, PairingState, PairingTerms};
 pub use parking::{Park, Parked, ParkedCount, Unpark};

@@ -1,10 +1,17 @@
 //! Conversations, page by page, for people who look for some of them.
+//!
+//! A conversation stands where its last message does, and messages are walked by their ids, which are times: a page looks
+//! at so many of them and no more (`search.rs` does the same). One whose last message retention has taken is in no page.
 
-use broca_core::{ConversationId, Timestamp, UserId};
+use broca_core::{ConversationId, MessageId, Timestamp, UserId};
 use serde::Serialize;
 use sqlx::types::Uuid;
 
-use crate::{PageCursor, Store, StoreError, db::Db, lite, reading::fetch};
+use crate::{
+    Store, StoreError, lite,
+    search::{LAST_OF_ALL, LOOKED_AT},
+    tx::{Tx, ask, snapshot},
+};
 
 /// Which conversations. Whatever is set must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,8 +31,9 @@ pub struct ListedConversation {
     pub scope: String,
     /// The agent's own id of it.
     pub agent_conversation: Option<String>,
+    /// Counted up to 1000.
     pub messages: i64,
-    /// Of these, those that wait or are under way.
+    /// Those that wait or are under way.
     pub waiting: i64,
     /// The worker that works on it.
     pub worker: Option<String>,
@@ -36,47 +44,75 @@ pub struct ListedConversation {
     pub created_at: Timestamp,
 }
 
-impl ListedConversation {
-    pub fn cursor(&self) -> PageCursor {
-        PageCursor { at: self.last_message_at.micros(), id: self.id.0 }
-    }
+/// A page of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundConversations {
+    pub items: Vec<ListedConversation>,
+    /// Where the next page goes on; `None` when all was looked at.
+    pub next: Option<MessageId>,
 }
 
 macro_rules! conversations {
-    ($now:expr) => {
+    ($name:literal, $now:expr, $among:literal) => {
         concat!(
-            "-- conversations
-SELECT l.id, l.agent, l.scope_key, l.agent_conversation, l.created_at, l.latest,
-       CASE WHEN l.lease_until > ",
+            $name,
+            "\nWITH looked_at AS (",
+            $among,
+            ")
+SELECT c.id, c.agent, c.scope_key, c.agent_conversation, c.created_at, l.id AS last_message, l.received_at AS latest,
+       CASE WHEN c.lease_until > ",
             $now,
-            " THEN l.owner END AS worker, CASE WHEN l.head < l.tail AND l.not_before > ",
+            " THEN c.owner END AS worker,
+       CASE WHEN c.head < c.tail AND c.not_before > ",
             $now,
-            " THEN l.not_before END AS parked_until,
-       (SELECT count(*) FROM messages m WHERE m.conversation_id = l.id) AS messages,
-       (SELECT count(*) FROM messages m WHERE m.conversation_id = l.id AND m.state IN ('received', 'processing', 'held')) AS waiting
-FROM (SELECT c.*, COALESCE((SELECT m.received_at FROM messages m WHERE m.conversation_id = c.id ORDER BY m.seq DESC LIMIT 1),
-                           c.created_at) AS latest
-      FROM conversations c
-      WHERE ($1 IS NULL OR c.agent = $1)
-        AND ($2 IS NULL OR EXISTS (SELECT 1 FROM messages m JOIN profiles p ON p.id = m.profile_id
-                                   WHERE m.conversation_id = c.id AND p.user_id = $2))
-        AND ($3 = 0 OR c.head < c.tail)) l
-WHERE $4 IS NULL OR l.latest < $4 OR (l.latest = $4 AND l.id < $5)
-ORDER BY l.latest DESC, l.id DESC LIMIT $6"
+            " THEN c.not_before END AS parked_until,
+       (SELECT count(*) FROM (SELECT 1 FROM messages m WHERE m.conversation_id = c.id LIMIT 1000) counted) AS messages,
+       (SELECT count(*) FROM messages m
+        WHERE m.conversation_id = c.id AND m.seq > c.head AND m.state IN ('received', 'processing')) AS waiting
+FROM looked_at l JOIN conversations c ON c.id = l.conversation_id AND c.tail = l.seq
+WHERE ($3 IS NULL OR c.agent = $3) AND ($4 = 0 OR c.head < c.tail)
+ORDER BY l.id DESC LIMIT $5"
         )
     };
 }
 
-const CONVERSATIONS_PG: &str = conversations!("broca_now()");
-const CONVERSATIONS_LITE: &str = conversations!(lite::now!());
+macro_rules! of_all {
+    ($now:expr) => {
+        conversations!(
+            "-- conversations",
+            $now,
+            "SELECT id, conversation_id, seq, received_at FROM messages WHERE id < $1 ORDER BY id DESC LIMIT $2"
+        )
+    };
+}
+
+macro_rules! of_person {
+    ($now:expr) => {
+        conversations!(
+            "-- conversations with a person",
+            $now,
+            "SELECT m.id, m.conversation_id, m.seq, m.received_at
+    FROM (SELECT DISTINCT w.conversation_id FROM profiles o JOIN messages w ON w.profile_id = o.id WHERE o.user_id = $6) t
+    JOIN conversations k ON k.id = t.conversation_id
+    JOIN messages m ON m.conversation_id = k.id AND m.seq = k.tail
+    WHERE m.id < $1 ORDER BY m.id DESC LIMIT $2"
+        )
+    };
+}
+
+pub(crate) const OF_ALL_PG: &str = of_all!("broca_now()");
+pub(crate) const OF_ALL_LITE: &str = of_all!(lite::now!());
+pub(crate) const OF_PERSON_PG: &str = of_person!("broca_now()");
+pub(crate) const OF_PERSON_LITE: &str = of_person!(lite::now!());
 
 #[derive(sqlx::FromRow)]
-struct ConversationRow {
+struct Row {
     id: Uuid,
     agent: String,
     scope_key: String,
     agent_conversation: Option<String>,
     created_at: i64,
+    last_message: Uuid,
     latest: i64,
     worker: Option<String>,
     parked_until: Option<i64>,
@@ -84,7 +120,7 @@ struct ConversationRow {
     waiting: i64,
 }
 
-impl ConversationRow {
+impl Row {
     fn listed(self) -> ListedConversation {
         ListedConversation {
             id: ConversationId(self.id),
@@ -101,30 +137,40 @@ impl ConversationRow {
     }
 }
 
+async fn list(
+    tx: &mut Tx<'_>,
+    filter: &ConversationFilter,
+    before: Option<MessageId>,
+    limit: u32,
+) -> Result<FoundConversations, StoreError> {
+    let before = before.map_or(Uuid::max(), |id| id.0);
+    let user = filter.user.map(|user| user.0);
+    let (sql, looked_at) = match user {
+        // One person's are all looked at.
+        Some(_) => (tx.either(OF_PERSON_PG, OF_PERSON_LITE), i64::MAX),
+        None => (tx.either(OF_ALL_PG, OF_ALL_LITE), LOOKED_AT),
+    };
+    let (agent, waiting, most) = (filter.agent.as_deref(), i64::from(filter.waiting), i64::from(limit) + 1);
+    let mut rows = ask!(tx, fetch_all, Row, sql, before, looked_at, agent, waiting, most, user)?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = match rows.last() {
+        Some(last) if more => Some(MessageId(last.last_message)),
+        _ if user.is_some() => None,
+        _ => ask!(tx, fetch_optional, (Uuid,), LAST_OF_ALL, before, Uuid::nil(), LOOKED_AT - 1)?
+            .map(|(id,)| MessageId(id)),
+    };
+    Ok(FoundConversations { items: rows.into_iter().map(Row::listed).collect(), next })
+}
+
 impl Store {
-    /// Conversations, the latest first, at most `limit`, from behind `after` on. Looks at all of them: for people.
+    /// Conversations, the latest first, at most `limit`, from behind `before` on.
     pub async fn conversations(
         &self,
         filter: &ConversationFilter,
-        after: Option<PageCursor>,
+        before: Option<MessageId>,
         limit: u32,
-    ) -> Result<Vec<ListedConversation>, StoreError> {
-        let sql = match self.db {
-            Db::Pg(_) => CONVERSATIONS_PG,
-            Db::Lite(_) => CONVERSATIONS_LITE,
-        };
-        let rows = fetch!(
-            self,
-            fetch_all,
-            ConversationRow,
-            sql,
-            filter.agent.as_deref(),
-            filter.user.map(|user| user.0),
-            i64::from(filter.waiting),
-            after.map(|after| after.at),
-            after.map(|after| after.id),
-            i64::from(limit)
-        )?;
-        Ok(rows.into_iter().map(ConversationRow::listed).collect())
+    ) -> Result<FoundConversations, StoreError> {
+        snapshot!(self, list, filter, before, limit)
     }
 }

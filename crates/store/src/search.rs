@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Messages that one page looks at, as the statements have it.
-const LOOKED_AT: i64 = 20_000;
+pub(crate) const LOOKED_AT: i64 = 20_000;
 /// Ids are made by the clocks of the plugin processes, which may be so far from the database's.
 const OTHER_CLOCKS: Duration = Duration::from_secs(3_600);
 

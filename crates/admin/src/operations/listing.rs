@@ -1,13 +1,9 @@
-use broca_core::rights::Access;
+use broca_core::{MessageId, rights::Access};
 use broca_store::{ConversationFilter, ListedConversation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Acting, Effect, Facts, Operation, OperationError,
-    dead_letters::{cursor, page_size},
-    users::person,
-};
+use super::{Acting, Effect, Facts, Operation, OperationError, dead_letters::page_size, users::person};
 
 /// Which conversations. Whatever is given must hold.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -22,15 +18,16 @@ pub struct WhichConversations {
     /// 20 unless given; at most 100 by MCP, and 10000 otherwise.
     pub limit: Option<u32>,
     /// The next_cursor of the page before.
-    pub cursor: Option<String>,
+    pub cursor: Option<MessageId>,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ListedConversations {
     /// The latest first.
     pub items: Vec<ListedConversation>,
-    /// Where the next page begins; nothing when this is the last one.
-    pub next_cursor: Option<String>,
+    /// Where the next page goes on; nothing when this is the last one. A page looks at 20000 messages at most, so one with
+    /// few items, or none, may have another behind it.
+    pub next_cursor: Option<MessageId>,
 }
 
 #[derive(Debug)]
@@ -41,7 +38,7 @@ impl Operation for ListAllConversations {
     type Answer = ListedConversations;
     const FACTS: Facts = Facts {
         name: "conversation.list",
-        summary: "Conversations: with which agent, who shares each, what waits in it, and who works on it. Looks at all of them.",
+        summary: "Conversations: with which agent, who shares each, what waits in it, and who works on it, the latest first.",
         access: Access::Read,
         effect: Effect::Reads,
         reaches_people: false,
@@ -50,17 +47,13 @@ impl Operation for ListAllConversations {
     };
 
     async fn run(act: &Acting<'_>, request: &WhichConversations) -> Result<ListedConversations, OperationError> {
-        let WhichConversations { agent, who, waiting, limit, cursor: after } = request.clone();
-        let (limit, after) = (page_size(act, limit)?, cursor(after.as_deref())?);
+        let WhichConversations { agent, who, waiting, limit, cursor } = request.clone();
+        let limit = page_size(act, limit)?;
         let user = match who {
             Some(who) => Some(person(act.store(), &who).await?),
             None => None,
         };
-        let filter = ConversationFilter { agent, user, waiting };
-        let mut items = act.store().conversations(&filter, after, limit.saturating_add(1)).await?;
-        let more = items.len() > limit as usize;
-        items.truncate(limit as usize);
-        let next_cursor = items.last().filter(|_| more).map(|last| last.cursor().to_string());
-        Ok(ListedConversations { items, next_cursor })
+        let found = act.store().conversations(&ConversationFilter { agent, user, waiting }, cursor, limit).await?;
+        Ok(ListedConversations { items: found.items, next_cursor: found.next })
     }
 }

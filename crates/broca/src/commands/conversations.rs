@@ -4,8 +4,8 @@ use broca_admin::operations::{
     BusyNow, ListAllConversations, ListBusy, ListedConversations, ShowConversation, ShownTalk, WhichBusy,
     WhichConversations, WhichTalk,
 };
-use broca_core::{ConversationId, format::rfc3339};
-use broca_store::{BusyConversation, ListedConversation, PageCursor, TalkLine};
+use broca_core::{ConversationId, MessageId, format::rfc3339};
+use broca_store::{BusyConversation, ListedConversation, TalkLine};
 
 use super::{letters::short, moment::relative};
 use crate::{
@@ -40,7 +40,7 @@ pub(crate) struct ListArgs {
     limit: u32,
     /// The next_cursor of the page before
     #[arg(long)]
-    cursor: Option<PageCursor>,
+    cursor: Option<MessageId>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -69,7 +69,7 @@ pub(crate) async fn run(app: &App, command: &Command) -> Result<(), Failure> {
                 who: user.clone(),
                 waiting: *waiting,
                 limit: Some(*limit),
-                cursor: cursor.map(|cursor| cursor.to_string()),
+                cursor: *cursor,
             };
             let page = app.operate::<ListAllConversations>(&deps, &request).await?;
             app.output.result(&page, || rows(&page))

@@ -261,13 +261,15 @@ impl Drop for Life {
 }
 
 async fn listen(out: ChildStdout, said: mpsc::UnboundedSender<FromChild>, garbage: Garbage) {
-    let mut lines = BufReader::new(out).split(b'\n');
-    while let Ok(Some(line)) = lines.next_segment().await {
+    let (mut out, mut line) = (BufReader::new(out), Vec::new());
+    while let Ok(1..) = out.read_until(b'\n', &mut line).await {
+        // A kill may cut the last one in the middle.
+        let is_whole = line.ends_with(b"\n");
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
         match protocol::read(text) {
             Ok(message) => drop(said.send(message)),
-            Err(_) if text.is_empty() => {}
+            Err(_) if text.is_empty() || !is_whole => {}
             Err(why) => {
                 let shown: String = text.chars().take(80).collect();
                 let mut garbage = garbage.lock().unwrap_or_else(PoisonError::into_inner);
@@ -276,6 +278,7 @@ async fn listen(out: ChildStdout, said: mpsc::UnboundedSender<FromChild>, garbag
                 }
             }
         }
+        line.clear();
     }
 }
 

@@ -17,12 +17,12 @@ async fn conversations_are_listed_a_page_at_a_time(home: Home) {
     let me = worker("w");
     let lease = home.hold(bobs, &me).await;
     let turn = home.start(&lease, &me).await;
-    let list = async |filter: ConversationFilter| home.store.conversations(&filter, None, 10).await.unwrap();
+    let list = async |filter: ConversationFilter| home.store.conversations(&filter, None, 10).await.unwrap().items;
     let all = ConversationFilter::default();
     let whole = list(all.clone()).await;
     let first = home.store.conversations(&all, None, 2).await.unwrap();
-    let rest = home.store.conversations(&all, first.last().map(|one| one.cursor()), 2).await.unwrap();
-    assert_eq!([first, rest].concat(), whole);
+    let rest = home.store.conversations(&all, first.next, 2).await.unwrap();
+    assert_eq!(([first.items, rest.items].concat(), rest.next), (whole.clone(), None));
     assert_eq!(whole.len(), 3);
     let waiting = list(ConversationFilter { waiting: true, ..all.clone() }).await;
     assert_eq!(waiting.iter().map(|one| one.id).collect::<Vec<_>>(), [with_cem, with_bob]);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use broca_core::{ConversationId, MessageId, PlanId, Timestamp, UserId};
 use broca_store::{
-    ActFilter, AuditLimits, BacklogFilter, ClosedLetters, ExportFilter, HoldSubject, LetterFilter, RetentionPolicy,
-    Store, TargetFilter, UserFilter,
+    ActFilter, AuditLimits, BacklogFilter, ClosedLetters, ConversationFilter, ExportFilter, HoldSubject, LetterFilter,
+    RetentionPolicy, Store, TargetFilter, UserFilter,
 };
 
 use super::database::Database;
@@ -88,6 +88,10 @@ async fn people(store: &Store, database: &Database) {
     store.user(user).await.unwrap();
     store.messages_of_user(user).await.unwrap();
     store.conversations_of_user(user).await.unwrap();
+    let filter = ConversationFilter::default();
+    let page = store.conversations(&filter, None, PAGE).await.unwrap();
+    store.conversations(&filter, page.next, PAGE).await.unwrap();
+    store.conversations(&ConversationFilter { user: Some(user), ..filter }, None, PAGE).await.unwrap();
     store.people(None, "7").await.unwrap();
     store.people(Some("telegram"), "7").await.unwrap();
     store.forget_look(user).await.unwrap();

@@ -10,11 +10,16 @@ const PER_ROW: f64 = 12.0;
 /// Of all messages, those that wait, are held, failed or are on their way out are fewer than this.
 const OPEN: f64 = 0.03;
 
+/// Messages that a page looks at at the most, as `search.rs` has it, and rows of each.
+const WINDOW: f64 = 20_000.0 * 4.0;
+
 /// What a statement may look at that does not give so many rows, and why.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Excuse {
     /// At all that is open or failed, and nothing else: it counts or sorts that.
     Open,
+    /// At a window of the newest messages, however many there are: some rows for each of [`WINDOW`].
+    Window,
     /// At everything: for people, or once in a long while.
     All,
 }
@@ -34,6 +39,10 @@ pub(super) const EXCUSED: &[(&str, Excuse)] = &[
     ("standing: owed publishes", Excuse::Open),
     // Answers that are open have no index by when they are due: it would be written with each attempt.
     ("due deliveries", Excuse::Open),
+    // Messages are walked until there are so many conversations.
+    ("conversations", Excuse::Window),
+    // At all that one person wrote.
+    ("conversations with a person", Excuse::Window),
     // Conversations have no index by their scope: it would be written with each message.
     ("forget: conversations", Excuse::All),
     ("counts", Excuse::All),
@@ -93,6 +102,7 @@ impl Plan {
         let most = match EXCUSED.iter().find(|(label, _)| *label == self.label) {
             None => most,
             Some((_, Excuse::Open)) => most.max(OPEN * messages),
+            Some((_, Excuse::Window)) => most.max(WINDOW),
             Some((_, Excuse::All)) => return None,
         };
         (self.examined > most).then(|| {
