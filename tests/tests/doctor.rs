@@ -1,6 +1,6 @@
 //! `broca doctor`: a sound deployment, and one thing after another that is wrong with it.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use broca_bus::{Auth, Bus, BusOptions, Outgoing};
 use broca_rehearsal::{
@@ -8,10 +8,12 @@ use broca_rehearsal::{
     telegram::{BOT_NAME, ScriptedTelegram, TOKEN, TelegramScript},
 };
 use broca_servers::NatsServer;
-use broca_tests::{Database, Home, Rig, RigOptions};
+use broca_tests::{Database, Home, Rig, RigOptions, eventually};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What it says of a subject: the verdict and the whole finding.
 struct Said {
@@ -205,7 +207,8 @@ async fn what_a_role_may_and_may_not_is_tried_and_changes_nothing() {
     let admin = Bus::connect(options).await.expect("the broker is there");
     let wake = Outgoing { subject: "broca.in.cli".into(), msg_id: "one".into(), trace: None, payload: b"{}".to_vec() };
     admin.publish(wake).await.expect("it is stored");
-    let before = waiting(&admin).await;
+    let before = vec![(1, 0), (0, 0), (0, 0)];
+    eventually("the consumer knows of it", PATIENCE, || async { waiting(&admin).await == before }).await;
 
     for role in ["worker", "telegram", "cli"] {
         let told = as_user(&home, role, &["doctor", "--role", role]);

@@ -15,7 +15,7 @@ fn asked(rig: &Rig, args: &[&str]) -> (Option<i32>, Value) {
 }
 
 fn ids(list: &Value) -> Vec<String> {
-    let id = |item: &Value| item["id"].as_str().expect("an id").to_owned();
+    let id = |item: &Value| item["id"].as_str().or(item["message_id"].as_str()).expect("an id").to_owned();
     list["items"].as_array().expect("a list").iter().map(id).collect()
 }
 
@@ -92,7 +92,7 @@ async fn the_queue_is_flushed_and_comes_back(database: Database) {
     let of_ann = asked(&rig, &["conversations", "list", "--user", "demo/ann"]).1;
     let conversation = of_ann["items"][0]["id"].as_str().expect("a conversation").to_owned();
     let shown = asked(&rig, &["conversations", "show", &conversation]).1;
-    assert_eq!(shown["messages"][0]["answer_state"], "delivered", "{shown}");
+    assert_eq!(shown["items"][0]["answers"][0]["state"], "delivered", "{shown}");
     assert_eq!(shown["conversation"]["waiting"], 0);
 }
 

@@ -56,8 +56,10 @@ fn first(rig: &Rig, args: &[&str], key: &str) -> String {
 async fn people_are_shown_what_they_were_shown_before() {
     let rig = prepared().await;
     let conversation = first(&rig, &["conversations", "list", "--user", "demo/ann"], "id");
-    let (answered, failed) =
-        (first(&rig, &["messages", "list", "--user", "ann"], "id"), first(&rig, &["dlq", "list"], "message_id"));
+    let (answered, failed) = (
+        first(&rig, &["messages", "list", "--user", "ann"], "message_id"),
+        first(&rig, &["dlq", "list"], "message_id"),
+    );
     let shown: [&[&str]; 28] = [
         &["queue", "list"],
         &["queue", "stats"],

@@ -59,6 +59,8 @@ pub struct MessageLine {
     pub attempts: u32,
     /// Why it failed, or was not let in.
     pub class: Option<String>,
+    /// The same in words.
+    pub reason: Option<String>,
     /// How its latest answer stands.
     pub answer_state: Option<String>,
     pub received_at: Timestamp,
@@ -81,7 +83,7 @@ macro_rules! search {
             $among,
             ")
 SELECT m.id, m.state, m.instance, m.platform, p.platform_user_id, p.username, p.display_name, c.agent, m.route,
-       m.conversation_id, substr(m.text, 1, 240) AS text, m.attempts, m.class, m.received_at, m.finished_at,
+       m.conversation_id, substr(m.text, 1, 240) AS text, m.attempts, m.class, m.reason, m.received_at, m.finished_at,
        (SELECT r.state FROM responses r WHERE r.message_id = m.id AND r.kind = 'answer' ORDER BY r.ord DESC LIMIT 1) AS answer_state
 FROM looked_at l
 JOIN messages m ON m.id = l.id
@@ -129,6 +131,7 @@ struct Row {
     text: String,
     attempts: i64,
     class: Option<String>,
+    reason: Option<String>,
     received_at: i64,
     finished_at: Option<i64>,
     answer_state: Option<String>,
@@ -150,6 +153,7 @@ impl Row {
             text: self.text,
             attempts: count(self.attempts)?,
             class: self.class,
+            reason: self.reason,
             answer_state: self.answer_state,
             received_at: Timestamp(self.received_at),
             finished_at: self.finished_at.map(Timestamp),
