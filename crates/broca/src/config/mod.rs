@@ -3,6 +3,7 @@
 //! Defaults, then `broca.toml`, then the original's environment names, then `BROCA_*`, then flags; the later wins.
 //! Every value remembers its source, so that an error and `broca config show` can name it.
 
+mod agents;
 mod attachments;
 mod check;
 mod original;
@@ -16,9 +17,10 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use agents::{AgentKind, AgentSettings, UserMemory};
 pub(crate) use retention::{RetentionSettings, StreamSettings};
 pub(crate) use schema::schema;
 pub(crate) use secret::{Secret, Url};
-pub(crate) use settings::{AgentKind, AgentSettings, LogFormat, PluginEntry, Settings, TraceSettings, UserMemory};
+pub(crate) use settings::{LogFormat, PluginEntry, Settings, TraceSettings};
 pub(crate) use show::{Shown, shown};
 pub(crate) use sources::{Flag, Loaded, Place, is_setting, load};

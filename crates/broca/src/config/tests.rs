@@ -4,11 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use broca_core::{agent::FailureClass, route::Mode};
 
-use super::{
-    Flag, Loaded, load,
-    settings::{AgentKind, LogFormat},
-    show::shown,
-};
+use super::{AgentKind, Flag, Loaded, load, settings::LogFormat, show::shown};
 use crate::failure::{Code, Failure};
 
 /// Loads a file's text, an environment and flags.
