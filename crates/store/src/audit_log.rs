@@ -203,6 +203,12 @@ impl Row {
     }
 }
 
+/// As the column has them.
+pub(crate) fn about(subjects: &[String]) -> String {
+    let kept: Vec<&str> = subjects.iter().map(String::as_str).take(SUBJECTS).collect();
+    format!(" {} ", kept.join(" "))
+}
+
 async fn begin(tx: &mut Tx<'_>, act: &NewAct) -> Result<(), StoreError> {
     let (id, now, outcome) = (act.id.0, tx.now().await?, act.outcome.as_str());
     let (actor, via, operation) = (act.actor.as_str(), act.via.as_str(), act.operation.as_str());
@@ -214,8 +220,7 @@ async fn begin(tx: &mut Tx<'_>, act: &NewAct) -> Result<(), StoreError> {
 async fn end(tx: &mut Tx<'_>, end: &ActEnd) -> Result<(), StoreError> {
     let (now, outcome, error) = (tx.now().await?, end.outcome.as_str(), end.error.as_deref());
     let (before, after) = (end.before.as_ref().map(Json), end.after.as_ref().map(Json));
-    let kept: Vec<&str> = end.subjects.iter().map(String::as_str).take(SUBJECTS).collect();
-    let subjects = format!(" {} ", kept.join(" "));
+    let subjects = about(&end.subjects);
     change!(tx, END, end.id.0, now, outcome, error, before, after, subjects.as_str())?;
     Ok(())
 }

@@ -14,7 +14,10 @@ use serde_json::{Map, Value, json};
 use sqlx::types::{Json, Uuid};
 
 use crate::{
-    Store, StoreError, access, forget,
+    Store, StoreError, access,
+    audit_log::about,
+    forget,
+    operation::column,
     tx::{Tx, ask, change, operation},
 };
 
@@ -203,9 +206,9 @@ pub(crate) async fn note(
     (after, subjects): (Value, Vec<Uuid>),
 ) -> Result<(), StoreError> {
     let now = tx.now().await?;
-    let subjects: String = subjects.iter().map(|id| format!(" {id}")).collect();
+    let subjects = about(&column(&subjects, ToString::to_string));
     let request = json!({"message_id": message});
-    change!(tx, ACT, ActId::new().0, now, actor, name, Json(&request), Json(&after), format!("{subjects} "))?;
+    change!(tx, ACT, ActId::new().0, now, actor, name, Json(&request), Json(&after), subjects)?;
     Ok(())
 }
 

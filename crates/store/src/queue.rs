@@ -21,6 +21,22 @@ use crate::{
     tx::{Tx, ask, change},
 };
 
+/// The id of the first message that is pending behind `$head`.
+macro_rules! first_pending {
+    ($conversation:literal, $head:literal) => {
+        concat!(
+            "(SELECT e.id FROM messages e
+           WHERE e.conversation_id = ",
+            $conversation,
+            " AND e.seq > ",
+            $head,
+            " AND e.state IN ('received', 'processing')
+           ORDER BY e.seq LIMIT 1)"
+        )
+    };
+}
+pub(crate) use first_pending;
+
 pub(crate) const LOCK: &str = "-- queue: lock conversation
 SELECT c.id FROM messages m JOIN conversations c ON c.id = m.conversation_id WHERE m.id = $1 FOR UPDATE OF c";
 

@@ -9,15 +9,15 @@ use crate::{
     decode::count,
     holding::{if_any_hold, kept_back},
     operation::{Each, in_order, index},
+    queue::first_pending,
     turns::{RunSeen, not_open, not_started},
 };
 
 pub(crate) const LOOK_START: &str = concat!(
     "-- start turn: look
-SELECT j.key + 1 AS n, m.state, CASE WHEN m.id = (
-           SELECT e.id FROM messages e
-           WHERE e.conversation_id = c.id AND e.seq > c.head AND e.state IN ('received', 'processing')
-           ORDER BY e.seq LIMIT 1) AND NOT ",
+SELECT j.key + 1 AS n, m.state, CASE WHEN m.id = ",
+    first_pending!("c.id", "c.head"),
+    " AND NOT ",
     if_any_hold!(
         kept_back!(lite, "m", "(SELECT p.user_id FROM profiles p WHERE p.id = m.profile_id)", "c.agent", now!()),
         "FALSE"

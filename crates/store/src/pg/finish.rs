@@ -6,6 +6,7 @@ use crate::{
     Fenced, Finish, Finished, StoreError,
     ending::Ending,
     operation::{Each, column, in_order, index},
+    queue::first_pending,
 };
 
 /// PostgreSQL tries the new row's constraints on the snapshot's version of it before it finds a newer one: `tail` is written
@@ -13,7 +14,8 @@ use crate::{
 ///
 /// `released` compares counters, never messages: what is accepted while this statement waits for the row has already
 /// moved the `tail` that the lock returns.
-pub(crate) const FINISH: &str = "-- finish
+pub(crate) const FINISH: &str = concat!(
+    "-- finish
 WITH clock AS MATERIALIZED (SELECT broca_now() AS now),
 input AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
@@ -35,10 +37,9 @@ input AS MATERIALIZED (
     WHERE m.id = l.message_id AND NOT m.stopping
       AND l.turn_id IS NOT DISTINCT FROM (
           SELECT t.id FROM turns t WHERE t.message_id = l.message_id AND t.state IS NOT DISTINCT FROM 'started')
-      AND m.id = (
-          SELECT e.id FROM messages e
-          WHERE e.conversation_id = l.conversation_id AND e.seq > l.head AND e.state IN ('received', 'processing')
-          ORDER BY e.seq LIMIT 1)
+      AND m.id = ",
+    first_pending!("l.conversation_id", "l.head"),
+    "
     RETURNING l.*, m.seq, m.instance, m.profile_id, m.chat_id, m.attempts,
               l.message_state = 'received' OR m.seq = l.tail AS released
 ), turned AS (
@@ -97,7 +98,8 @@ input AS MATERIALIZED (
 )
 SELECT n, NULL::boolean AS released, FALSE AS quarantined, now AS at FROM locked, clock
 UNION ALL
-SELECT n, released, EXISTS (SELECT FROM quarantined q WHERE q.id = hold_id), now FROM ended, clock";
+SELECT n, released, EXISTS (SELECT FROM quarantined q WHERE q.id = hold_id), now FROM ended, clock"
+);
 
 pub(crate) const REFUSED: &str = "-- finish: refused
 SELECT m.state, t.id, m.stopping

@@ -7,6 +7,7 @@ use crate::{
     decode::count,
     holding::{if_any_hold, kept_back},
     operation::{Each, column, in_order},
+    queue::first_pending,
     turns::{REFUSED, RunSeen, not_open, not_started},
 };
 
@@ -38,10 +39,9 @@ input AS MATERIALIZED (
     FROM locked l
     WHERE m.id = l.message_id AND m.conversation_id IS NOT DISTINCT FROM l.conversation_id
       AND m.state IN ('received', 'processing') AND l.again IS NULL AND l.kept_back IS NOT TRUE
-      AND m.id = (
-          SELECT e.id FROM messages e
-          WHERE e.conversation_id = l.conversation_id AND e.seq > l.head AND e.state IN ('received', 'processing')
-          ORDER BY e.seq LIMIT 1)
+      AND m.id = ",
+    first_pending!("l.conversation_id", "l.head"),
+    "
     RETURNING l.*, m.attempts
 ), started AS (
     INSERT INTO turns (id, conversation_id, message_id, attempt, epoch, worker, state, agent_conversation, started_at)
