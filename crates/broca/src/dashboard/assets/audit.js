@@ -1,7 +1,7 @@
 import { ask } from "./api.js";
-import { h, show } from "./dom.js";
+import { h } from "./dom.js";
 import { open } from "./dialogs.js";
-import { button, card, empty, facts, field, filled, options, pill, problem, remember, table, time } from "./parts.js";
+import { button, card, empty, facts, field, options, pill, searched, table, time } from "./parts.js";
 import { at, brief, number } from "./words.js";
 
 const PAGE = 50;
@@ -33,31 +33,18 @@ export const audit = {
   lead: "What operators did, whichever way they came, the newest first.",
   async load() { return null; },
   show({ body, query }) {
-    const found = h("div");
     const input = (name, placeholder) => h("input", { name, value: query[name] ?? "", placeholder, autocomplete: "off", spellcheck: "false" });
     const form = h("form", { cls: "filters", role: "search", "aria-label": "Audit log" },
       field("Who", input("actor", "cli:ann")), field("What", input("operation", "hold.add")), field("About", input("subject", "an id")),
       field("Outcome", h("select", { name: "outcome" }, options(OUTCOMES, query.outcome))), field("Since", h("select", { name: "since" }, options(SINCE, query.since))),
       h("div", { cls: "row" }, h("button", { cls: "button main-act" }, "Filter")));
-    let [items, cursor, round] = [[], null, 0];
-    const look = async (more) => {
-      const [mine, values] = [++round, filled(form)];
-      remember("audit", values);
-      try {
-        const page = await ask("audit.list", { ...values, limit: PAGE, cursor: more ? cursor : null });
-        if (mine !== round) return;
-        items = more ? items.concat(page.items) : page.items;
-        cursor = page.next_cursor;
-        show(found, card("Acts", `${number(items.length)}${cursor ? " so far" : ""}`,
-          items.length ? table(COLUMNS, items, { label: "Acts", key: ({ id }) => id }) : empty("Nothing was done", "What somebody changes is written down here."),
-          cursor && h("footer", {}, button("Older ones", () => look(true), { key: "more" }))));
-      } catch (error) {
-        if (mine === round && error.status !== 401) show(found, problem(error, () => look(more)));
-      }
-    };
-    form.addEventListener("submit", (event) => { event.preventDefault(); look(false); });
-    form.addEventListener("change", () => look(false));
-    body.append(h("section", { cls: "card" }, h("div", { cls: "body" }, form)), found);
+    const { look } = searched({
+      name: "audit", form, body,
+      fetch: (filter, cursor) => ask("audit.list", { ...filter, limit: PAGE, cursor }),
+      list: ({ items, cursor }) => card("Acts", `${number(items.length)}${cursor ? " so far" : ""}`,
+        items.length ? table(COLUMNS, items, { label: "Acts", key: ({ id }) => id }) : empty("Nothing was done", "What somebody changes is written down here."),
+        cursor && h("footer", {}, button("Older ones", () => look(true), { key: "more" }))),
+    });
     return () => look(false);
   },
 };

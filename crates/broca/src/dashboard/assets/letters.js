@@ -1,7 +1,7 @@
 import { ask, may, mayRead } from "./api.js";
-import { h, show } from "./dom.js";
+import { h } from "./dom.js";
 import { asked, carryOut } from "./dialogs.js";
-import { button, card, empty, field, filled, messageLink, options, pill, problem, remember, table, text, time } from "./parts.js";
+import { button, card, empty, field, messageLink, options, pill, searched, table, text, time } from "./parts.js";
 import { planReplay } from "./replay.js";
 import { number, plural, spoken } from "./words.js";
 
@@ -13,28 +13,16 @@ export const letters = {
   lead: "Messages that failed and answers that could not be delivered. A replay shows its plan first.",
   async load() { return null; },
   show({ body, query }) {
-    const [found, form, chosen] = [h("div"), filterForm(query), new Set()];
-    let [items, cursor, round, filter] = [[], null, 0, {}];
-    const draw = () => show(found, list({ items, cursor, chosen, filter, draw, look }));
-    const look = async (more) => {
-      const mine = ++round;
-      filter = filled(form);
-      remember("letters", filter);
-      try {
-        const page = await ask("dlq.list", { filter, limit: PAGE, cursor: more ? cursor : null });
-        if (mine !== round) return;
-        items = more ? items.concat(page.items) : page.items;
-        cursor = page.next_cursor;
+    const [form, chosen] = [filterForm(query), new Set()];
+    const { look, draw } = searched({
+      name: "letters", form, body,
+      fetch: (filter, cursor) => ask("dlq.list", { filter, limit: PAGE, cursor }),
+      list: ({ items, cursor, filter }) => {
         const there = new Set(items.map(({ message_id: id }) => id));
         for (const id of chosen) if (!there.has(id)) chosen.delete(id);
-        draw();
-      } catch (error) {
-        if (mine === round && error.status !== 401) show(found, problem(error, () => look(more)));
-      }
-    };
-    form.addEventListener("submit", (event) => { event.preventDefault(); look(false); });
-    form.addEventListener("change", () => look(false));
-    body.append(h("section", { cls: "card" }, h("div", { cls: "body" }, form)), found);
+        return list({ items, cursor, chosen, filter, draw, look });
+      },
+    });
     return () => look(false);
   },
 };

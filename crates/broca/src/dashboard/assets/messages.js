@@ -1,6 +1,6 @@
 import { ask, mayRead } from "./api.js";
-import { h, show } from "./dom.js";
-import { button, card, empty, field, filled, messageLink, options, pill, problem, remember, table, text, time } from "./parts.js";
+import { h } from "./dom.js";
+import { button, card, empty, field, messageLink, options, pill, searched, table, text, time } from "./parts.js";
 import { at, number, spoken } from "./words.js";
 
 const PAGE = 50;
@@ -21,31 +21,16 @@ export const messages = {
   lead: "Every accepted message, the newest first.",
   async load() { return null; },
   show({ body, query }) {
-    const [found, form] = [h("div"), filterForm(query)];
-    let [items, cursor, round] = [[], null, 0];
-    const look = async (more) => {
-      const values = filled(form);
-      if (values.contains && ID.test(values.contains)) {
-        location.hash = `#/message/${values.contains}`;
-        return;
-      }
-      remember("messages", values);
-      const mine = ++round;
-      const { user, ...filter } = values;
-      if (user) filter.user = user;
-      try {
-        const page = await ask("message.list", { filter, limit: PAGE, cursor: more ? cursor : null });
-        if (mine !== round) return;
-        items = more ? items.concat(page.items) : page.items;
-        cursor = page.next_cursor;
-        show(found, list(items, cursor, () => look(true)));
-      } catch (error) {
-        if (mine === round && error.status !== 401) show(found, problem(error, () => look(more)));
-      }
-    };
-    form.addEventListener("submit", (event) => { event.preventDefault(); look(false); });
-    form.addEventListener("change", () => look(false));
-    body.append(h("section", { cls: "card" }, h("div", { cls: "body" }, form)), found);
+    const { look } = searched({
+      name: "messages", form: filterForm(query), body,
+      instead: ({ contains }) => {
+        const isId = Boolean(contains) && ID.test(contains);
+        if (isId) location.hash = `#/message/${contains}`;
+        return isId;
+      },
+      fetch: (filter, cursor) => ask("message.list", { filter, limit: PAGE, cursor }),
+      list: ({ items, cursor }) => list(items, cursor, () => look(true)),
+    });
     return () => look(false);
   },
 };

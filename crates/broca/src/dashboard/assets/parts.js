@@ -1,6 +1,6 @@
 // What stands on several pages.
 
-import { h } from "./dom.js";
+import { h, show } from "./dom.js";
 import { ago, brief, capital, exactly, number, spoken, tone } from "./words.js";
 
 export const pill = (state, text = spoken(state), colour = tone(state)) => h("span", { cls: `pill ${colour}` }, text);
@@ -68,4 +68,31 @@ export function remember(path, values) {
   const query = new URLSearchParams(values).toString();
   const hash = `#/${path}${query ? `?${query}` : ""}`;
   if (location.hash !== hash) history.replaceState(null, "", hash);
+}
+
+/** A form, and below it what it finds, a page at a time. `fetch` gives a page, `list` shows all so far, `instead` may do something else. */
+export function searched({ name, form, body, instead = () => false, fetch, list }) {
+  const [found, pages] = [h("div"), { items: [], cursor: null, filter: {} }];
+  let round = 0;
+  const draw = () => show(found, list(pages));
+  const look = async (more) => {
+    const filter = filled(form);
+    if (instead(filter)) return;
+    const mine = ++round;
+    pages.filter = filter;
+    remember(name, filter);
+    try {
+      const page = await fetch(filter, more ? pages.cursor : null);
+      if (mine !== round) return;
+      pages.items = more ? pages.items.concat(page.items) : page.items;
+      pages.cursor = page.next_cursor;
+      draw();
+    } catch (error) {
+      if (mine === round && error.status !== 401) show(found, problem(error, () => look(more)));
+    }
+  };
+  form.addEventListener("submit", (event) => { event.preventDefault(); look(false); });
+  form.addEventListener("change", () => look(false));
+  body.append(h("section", { cls: "card" }, h("div", { cls: "body" }, form)), found);
+  return { look, draw };
 }
