@@ -8,6 +8,7 @@ use broca_admin::{
     dead_letters::PurgeError,
     holds::HoldError,
     journey::ShowError,
+    live::LiveError,
     operations::{Caller, Code as OperationCode, Configured, Deps, Operation, OperationError, Running, perform},
     replay::ReplayError,
     status::{Process, StatusError},
@@ -109,7 +110,17 @@ macro_rules! fails_as_an_operation {
     )*};
 }
 
-fails_as_an_operation!(StoreError, BusError, StatusError, PurgeError, ShowError, ReplayError, HoldError, AccessError);
+fails_as_an_operation!(
+    StoreError,
+    BusError,
+    StatusError,
+    PurgeError,
+    ShowError,
+    ReplayError,
+    HoldError,
+    AccessError,
+    LiveError
+);
 
 impl From<Failure> for OperationError {
     fn from(failure: Failure) -> Self {

@@ -1,7 +1,7 @@
 //! `broca plugin set`, `unset`, `show`, `history`: an instance's settings while it runs.
 
 use broca_admin::{
-    live::{self, Edit, InForce, LiveError},
+    live::{self, Edit, InForce},
     operations::{ListPluginChanges, ListedChanges, WhichPluginChanges},
 };
 use broca_core::{Instance, live::overlaid, subject};
@@ -289,17 +289,6 @@ fn line(change: &LiveChange) -> [String; 4] {
         (Outcome::Written | Outcome::Refused, _) => "not written".to_owned(),
     };
     [relative(change.at), change.actor.clone(), what.join(", "), revision]
-}
-
-impl From<LiveError> for Failure {
-    fn from(error: LiveError) -> Self {
-        match error {
-            LiveError::Store(error) => error.into(),
-            LiveError::Bus(error) => error.into(),
-            LiveError::Unreadable { .. } => Self::new(Code::Conflict, error.to_string())
-                .hint("is another version of Broca at work? `nats kv del` of that key takes it away"),
-        }
-    }
 }
 
 #[cfg(test)]
