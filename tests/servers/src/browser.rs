@@ -24,6 +24,18 @@ pub struct Page {
     pub seen: &'static str,
 }
 
+/// For scripts: `contrast` of two colours, as the Web Content Accessibility Guidelines reckon it.
+pub const CONTRAST: &str = "const light = (colour) => {
+       const parts = colour.match(/[\\d.]+/g).map(Number);
+       const share = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+       return 0.2126 * share(parts[0]) + 0.7152 * share(parts[1]) + 0.0722 * share(parts[2]);
+     };
+     const contrast = (one, other) => {
+       const [a, b] = [light(one), light(other)];
+       return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+     };
+     ";
+
 #[derive(Debug)]
 pub struct Browser {
     page: Page,

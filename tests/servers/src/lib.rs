@@ -8,6 +8,6 @@ pub mod nats;
 mod port;
 pub mod postgres;
 
-pub use browser::Browser;
+pub use browser::{Browser, CONTRAST};
 pub use nats::{NatsCluster, NatsServer};
 pub use postgres::Postgres;

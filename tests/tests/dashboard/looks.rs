@@ -1,7 +1,7 @@
 //! How it looks: pictures for somebody to look at, and what can be said of them without looking.
 
 use broca_core::MessageState;
-use broca_servers::Browser;
+use broca_servers::{Browser, CONTRAST};
 use broca_tests::{Database, RigOptions};
 use serde_json::json;
 
@@ -9,25 +9,20 @@ use crate::scene::{Scene, Screen};
 
 /// Nothing is wider than the page, every control has a name, and texts can be read on what is behind them.
 async fn is_readable(browser: &Browser, what: &str) {
-    let found = browser.run(
-        "const light = (colour) => {
-           const parts = colour.match(/[\\d.]+/g).map(Number);
-           const share = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
-           return 0.2126 * share(parts[0]) + 0.7152 * share(parts[1]) + 0.0722 * share(parts[2]);
-         };
-         const ground = (at) => { for (; at; at = at.parentElement) {
+    let script = [
+        CONTRAST,
+        "const ground = (at) => { for (; at; at = at.parentElement) {
            const colour = getComputedStyle(at).backgroundColor;
            if (!colour.includes('rgba(') && !colour.startsWith('color(')) return colour;
          } return 'rgb(255, 255, 255)'; };
          const own = (at) => [...at.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
-         const poor = all('body *').filter((at) => own(at) && at.checkVisibility() && !at.closest('.hidden, .skip, svg, script, :disabled')).filter((at) => {
-           const [a, b] = [light(getComputedStyle(at).color), light(ground(at))];
-           return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5;
-         }).map((at) => `${at.tagName}.${at.className} ${getComputedStyle(at).color} on ${ground(at)}: ${at.textContent.slice(0, 40)}`);
+         const poor = all('body *').filter((at) => own(at) && at.checkVisibility() && !at.closest('.hidden, .skip, svg, script, :disabled')).filter((at) => contrast(getComputedStyle(at).color, ground(at)) < 4.5).map((at) => `${at.tagName}.${at.className} ${getComputedStyle(at).color} on ${ground(at)}: ${at.textContent.slice(0, 40)}`);
          const nameless = all('button, a, input, select').filter((at) => !(at.innerText?.trim() || at.getAttribute('aria-label') || at.labels?.length))
            .map((at) => at.outerHTML.slice(0, 120));
          return [document.documentElement.scrollWidth > innerWidth, poor, nameless];",
-    );
+    ]
+    .concat();
+    let found = browser.run(&script);
     assert_eq!(found.await, json!([false, [], []]), "{what}");
 }
 

@@ -3,7 +3,7 @@
 use broca_core::MessageState;
 use serde_json::json;
 
-use broca_servers::Browser;
+use broca_servers::{Browser, CONTRAST};
 
 use crate::scene::Scene;
 
@@ -13,22 +13,17 @@ const ANSWER: &str = "Yes, we do! There are **two reading rooms**:\n\n1. *Harbou
 
 /// Nothing is wider than the page, and texts can be read on what is behind them.
 async fn is_readable(browser: &Browser, what: &str) {
-    let found = browser.run(
-        "const light = (colour) => {
-           const parts = colour.match(/[\\d.]+/g).map(Number);
-           const share = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
-           return 0.2126 * share(parts[0]) + 0.7152 * share(parts[1]) + 0.0722 * share(parts[2]);
-         };
-         const ground = (at) => { for (; at; at = at.parentElement) {
+    let script = [
+        CONTRAST,
+        "const ground = (at) => { for (; at; at = at.parentElement) {
            const colour = getComputedStyle(at).backgroundColor;
            if (!colour.includes('rgba(0, 0, 0, 0)') && !colour.startsWith('color(')) return colour;
          } return getComputedStyle(chat.host).backgroundColor; };
-         const poor = all('p, li, h1, time, .note, .again, a, .state').filter((at) => at.offsetParent && at.textContent.trim()).filter((at) => {
-           const [a, b] = [light(getComputedStyle(at).color), light(ground(at))];
-           return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5;
-         }).map((at) => `${at.tagName}.${at.className} ${getComputedStyle(at).color} on ${ground(at)}`);
+         const poor = all('p, li, h1, time, .note, .again, a, .state').filter((at) => at.offsetParent && at.textContent.trim()).filter((at) => contrast(getComputedStyle(at).color, ground(at)) < 4.5).map((at) => `${at.tagName}.${at.className} ${getComputedStyle(at).color} on ${ground(at)}`);
          return [document.documentElement.scrollWidth > innerWidth, poor];",
-    );
+    ]
+    .concat();
+    let found = browser.run(&script);
     assert_eq!(found.await, json!([false, []]), "{what}");
 }
 
